@@ -1,0 +1,1 @@
+"""Reading instruction data: samples, schemas, readers, intake, signals and the demo pool."""

@@ -1,0 +1,1 @@
+"""Writing selections to files, with the manifest that reproduces them."""

@@ -1,0 +1,1 @@
+"""Per-sample gradients: parameters, projections and cheap embeddings that predict them."""

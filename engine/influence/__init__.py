@@ -1,0 +1,1 @@
+"""Influence Distillation: landmarks, regression, scores and their fidelity."""

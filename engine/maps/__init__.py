@@ -1,0 +1,1 @@
+"""The map: sentence embeddings, neighbours, layout, clusters and labels."""

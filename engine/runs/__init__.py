@@ -1,0 +1,1 @@
+"""Running work: intake, job folders, shards, scoring, mapping, plans and processes."""

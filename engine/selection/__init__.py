@@ -1,0 +1,1 @@
+"""Choosing subsets: sizes, strategies and the decisions they must honour."""

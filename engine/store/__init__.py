@@ -1,0 +1,1 @@
+"""The project folder: catalogue, artifacts, decisions and selections."""

@@ -1,3 +1,3 @@
-"""Touchstone's engine: data, store, models, gradients, influence, selection, maps, runs and export, without any user interface."""
+"""Touchstone's engine: everything the app does, without any user interface."""
 
 __version__ = "0.1.0"

@@ -1,0 +1,122 @@
+"""A real server and a real browser for the end-to-end tests.
+
+A browser test fails where CI=true and no Chromium is found; elsewhere it is skipped and says so.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
+
+
+@dataclass
+class Watched:
+    """A page with what it did: console errors, page errors, and every request beyond its own server."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running app and the folder its projects live in."""
+
+    address: str
+    home: Path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of Debian's Chromium."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail("Chromium is absent, and with CI=true a browser test must run")
+    if found is None:
+        pytest.skip("Chromium is absent")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One headless browser for all tests."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def start_server(script: Path, home: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start Streamlit on `script` at a free local port, projects under `home`; return the process and its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)]
+    environment = {**os.environ, "TOUCHSTONE_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    log = (home.parent / f"server-{port}.log").open("wb")
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
+                return server, address
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+    server.kill()
+    pytest.fail(f"the server did not start: {Path(log.name).read_text()}")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The app on a fresh projects folder, one for each test module."""
+    home = tmp_path_factory.mktemp("app") / "projects"
+    process, address = start_server(ROOT / "app.py", home)
+    yield Server(address, home)
+    process.terminate()
+    process.wait(10)
+
+
+def watch(page: Page, address: str) -> Watched:
+    """Record what `page` does; only requests to `address` (and data and blob addresses) are its own."""
+    watched = Watched(page)
+    own = (address, address.replace("http", "ws", 1), "data:", "blob:")
+    page.on("console", lambda m: watched.errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: watched.errors.append(str(e)))
+    page.on("request", lambda r: None if r.url.startswith(own) else watched.foreign.append(r.url))
+    return watched
+
+
+@pytest.fixture
+def watched(browser: Browser, server: Server) -> Iterator[Watched]:
+    """A fresh page of the app that must stay free of errors and of requests to any other host."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(30_000)
+    watched = watch(context.new_page(), server.address)
+    yield watched
+    context.close()
+    assert watched.errors == [], "the browser's console shows errors"
+    assert watched.foreign == [], "the page asked another host"

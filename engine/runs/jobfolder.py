@@ -3,6 +3,7 @@
     jobs/<id>/spec.json       what to do: kind, configuration, model files; written once
               progress.json   state and progress, replaced atomically (see `reporter.py`)
               log.txt         one line of explanation each
+              result.json     what came of it in the project, such as the run's name
               cancel          present = stop at the next check; what is complete stays
               lock            held (flock) by the process that works on the folder
               input/          token tables, masks, features; `manifest.json` written last
@@ -91,6 +92,16 @@ class JobFolder:
     def update_spec(self, **changes: Any) -> None:
         """Set entries of the spec that only the preparation knows, such as the model's files."""
         write_json(self.path / "spec.json", {**self.spec, **changes})
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What came of the job in its project (result.json), empty until it is done."""
+        path = self.path / "result.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+    def write_result(self, **values: Any) -> None:
+        """Keep what came of the job, beside what was kept before."""
+        write_json(self.path / "result.json", {**self.result, **values})
 
     @property
     def input_complete(self) -> bool:

@@ -145,6 +145,7 @@ class FileReporter:
         self._window: deque[tuple[float, int]] = deque()  # (monotonic time, units computed now in this phase)
         self._computed = 0
         self._phase_began = self._written = time.monotonic()
+        self._unwritten = False
         self._stop = threading.Event()
 
     @property
@@ -242,14 +243,16 @@ class FileReporter:
         with self._lock:
             now = time.monotonic()
             if sparse and (self._stop.is_set() or now - self._written < WRITE_EVERY_S):
+                self._unwritten = True  # the heartbeat writes it
                 return
-            self._written = now
+            self._written, self._unwritten = now, False
             write_progress(self.folder, self._progress)
 
     def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_S):
+        while not self._stop.wait(min(WRITE_EVERY_S, HEARTBEAT_S)):
             with self._lock:
-                if not self._stop.is_set():
+                stale = time.monotonic() - self._written >= HEARTBEAT_S
+                if (self._unwritten or stale) and not self._stop.is_set():
                     self._write()
 
 

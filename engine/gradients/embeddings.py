@@ -1,0 +1,53 @@
+"""Cheap vectors per sample from which the scores of a few landmark samples are propagated to the whole pool.
+
+Two kinds behind one call, `embedding(batch) -> (B, dim) float32`: pooled hidden states (RDS+, arXiv 2503.01807) and
+forward-mode derivatives of a shallow hidden state (Influence Distillation, arXiv 2505.19051). `EMBEDDINGS` names them.
+Neither takes a backward pass, and both are the same for any batch and padding.
+"""
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from engine.gradients.forwarding import BatchLike, ModelLike, last_hidden
+from engine.gradients.jvp import JvpEmbedding
+
+EmbeddingName = Literal["hidden", "jvp"]
+
+
+class Embedding(Protocol):
+    """Maps a batch to one float32 vector per row; `dim` is its length, `notes` say how it is computed and why."""
+
+    dim: int
+    notes: tuple[str, ...]
+
+    def __call__(self, batch: BatchLike) -> Tensor:
+        """The vectors (B, dim), float32, on the model's device."""
+
+
+class HiddenStates:
+    """Position-weighted mean of the last hidden states over all tokens: Σ_t t·h_t / Σ_t t, t from 1 (RDS+).
+
+    The hidden states are those after the final norm; the head is not run. A row without tokens is NaN.
+    """
+
+    def __init__(self, lm: ModelLike) -> None:
+        self.lm = lm
+        self.dim = int(lm.model.config.get_text_config().hidden_size)
+        self.notes: tuple[str, ...] = (
+            "Last hidden states after the final norm, mean over tokens weighted by position.",
+        )
+
+    @torch.no_grad()
+    def __call__(self, batch: BatchLike) -> Tensor:
+        """The vectors (B, hidden size), float32."""
+        hidden = last_hidden(self.lm.model, batch).float()  # (B, T, H)
+        real = batch.attention.bool()
+        weights = real.cumsum(dim=1) * real  # (B, T): 1, 2, …, 0 for padding
+        shares = weights / weights.sum(dim=1, keepdim=True)
+        return (shares.unsqueeze(1) @ hidden.masked_fill(~real.unsqueeze(2), 0)).squeeze(1)  # (B, H)
+
+
+EMBEDDINGS: dict[EmbeddingName, Callable[..., Embedding]] = {"hidden": HiddenStates, "jvp": JvpEmbedding}

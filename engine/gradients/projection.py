@@ -1,0 +1,161 @@
+"""Random projections that make gradients small and keep their inner products.
+
+Notation. G is the gradient of one weight, (out, in). The factored projection of a site is P_out G P_inᵀ with entries
+±1/√w of P_out (w, out) and P_in (w, in), so that E‖P_out G P_inᵀ‖² = ‖G‖² and, as the sites are concatenated, inner
+products of projected gradients estimate those of the full ones without bias. A side not longer than w is kept as it
+is (the identity), which is exact. The Hadamard projection takes a vector of length n to length k.
+
+Every random number comes from the raw bits of a PCG64 generator keyed by seed, site name and side: the same on any
+device, for any batch, for any subset of the sites. (METHODS section 1, "Gradient projection".)
+"""
+
+import hashlib
+from collections.abc import Sequence
+from math import isqrt, sqrt
+
+import numpy as np
+import torch
+from scipy.fft import dct
+from torch import Tensor
+
+from engine.errors import EngineError
+from engine.gradients.parameters import Site
+
+MIX = 8  # the Hadamard blocks are at least this many, so that padding adds at most an eighth
+
+
+def keyed_generator(*key: object) -> np.random.PCG64:
+    """A bit generator whose stream depends on `key` alone."""
+    digest = hashlib.sha256("\x1f".join(str(part) for part in key).encode()).digest()
+    return np.random.PCG64(int.from_bytes(digest[:16], "big"))
+
+
+def signs(count: int, *key: object) -> np.ndarray:
+    """`count` independent signs, float32 of ±1, fixed by `key`."""
+    words = keyed_generator(*key).random_raw(-(-count // 64))
+    bits = np.unpackbits(np.atleast_1d(words).astype("<u8").view(np.uint8))[:count]
+    return bits.astype(np.float32) * 2 - 1
+
+
+def width_for(sites: Sequence[Site], dim: int) -> int:
+    """The largest width whose projection of `sites` has at most `dim` coordinates (at least 1 per site)."""
+    if dim < len(sites):
+        raise EngineError(f"{dim} coordinates asked for, but there are {len(sites)} layers; ask for at least one each.")
+    return max(w for w in range(1, isqrt(dim) + 1) if _total(sites, w) <= dim)
+
+
+def _total(sites: Sequence[Site], width: int) -> int:
+    return sum(min(width, site.out_features) * min(width, site.in_features) for site in sites)
+
+
+class FactoredProjection:
+    """Two-sided Rademacher projection of every site, concatenated in the order of `sites`.
+
+    `width` w gives w·w coordinates per site; `compress` k sends the concatenation through a `Hadamard` to k (for deep
+    models, where the concatenation itself is long). `.dim` is the number of coordinates a gradient ends with.
+    Raises `EngineError` for no sites, a width below 1, repeated site names or a `compress` above the concatenation.
+    """
+
+    def __init__(self, sites: Sequence[Site], *, width: int = 48, seed: int = 0, compress: int | None = None) -> None:
+        if not sites:
+            raise EngineError("A projection needs at least one layer; got none.")
+        if width < 1:
+            raise EngineError(f"The projection width is {width}; it must be at least 1.")
+        if len({site.name for site in sites}) != len(sites):
+            raise EngineError("Two layers of a projection have the same name; their random matrices would coincide.")
+        self.sites = tuple(sites)
+        self.width = width
+        self.seed = seed
+        self.offsets = np.cumsum([0, *(self._size(site) for site in sites)])
+        self.raw_dim = int(self.offsets[-1])
+        self.hadamard = None if compress is None else Hadamard(self.raw_dim, compress, seed=seed)
+        self.dim = self.raw_dim if compress is None else compress
+        self._cache: dict[tuple[str, torch.device], tuple[Tensor | None, Tensor | None]] = {}
+
+    def _size(self, site: Site) -> int:
+        return min(self.width, site.out_features) * min(self.width, site.in_features)
+
+    def _side(self, site: Site, side: str, features: int) -> Tensor | None:
+        if features <= self.width:
+            return None
+        entries = signs(self.width * features, "factored", self.seed, site.name, side)
+        return torch.from_numpy(entries.reshape(self.width, features) / sqrt(self.width))
+
+    def factors(self, site: Site, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+        """(P_out, P_in) on `device`, float32; None stands for the identity."""
+        key = (site.name, device)
+        if key not in self._cache:
+            sides = (self._side(site, "out", site.out_features), self._side(site, "in", site.in_features))
+            self._cache[key] = tuple(None if p is None else p.to(device) for p in sides)  # type: ignore[assignment]
+        return self._cache[key]
+
+    def matrices(self, site: Site) -> tuple[Tensor, Tensor]:
+        """(P_out (≤w, out), P_in (≤w, in)) as explicit float32 matrices on the CPU."""
+        p_out, p_in = self.factors(site, torch.device("cpu"))
+        return (
+            torch.eye(site.out_features) if p_out is None else p_out,
+            torch.eye(site.in_features) if p_in is None else p_in,
+        )
+
+    def project(self, site: Site, signal: Tensor, inputs: Tensor) -> Tensor:
+        """Projected weight gradients (B, w·w) from g = dL/dy (B, T, out) and a = x (B, T, in): P_out gᵀa P_inᵀ."""
+        p_out, p_in = self.factors(site, signal.device)
+        left = signal if p_out is None else signal @ p_out.T  # (B, T, w_out)
+        right = inputs if p_in is None else inputs @ p_in.T  # (B, T, w_in)
+        return (left.transpose(1, 2) @ right).flatten(1)  # (B, w_out·w_in)
+
+    def finish(self, gradients: Tensor) -> Tensor:
+        """The concatenation (B, raw_dim), sent through the Hadamard projection where there is one: (B, dim)."""
+        return gradients if self.hadamard is None else self.hadamard(gradients)
+
+
+class Hadamard:
+    """Randomised blocked Hadamard projection of length n to length k, with E‖Px‖² = ‖x‖².
+
+    P = √(N/k) · R · (C_m ⊗ H_b) · D: pad n to N = m·b (b a power of two, m between 8 and 16 for n of 16 or more, so
+    the padding is at most an eighth; m = 1 below), random signs D, the orthonormal fast Walsh–Hadamard transform H_b
+    inside each of the m blocks, an orthonormal cosine transform C_m across them (a spike is spread over all N
+    coordinates, none above √(2/N)), and R a uniform draw without replacement of k of *all* N coordinates.
+    Raises `EngineError` unless 1 ≤ k ≤ n.
+    """
+
+    def __init__(self, n: int, k: int, *, seed: int = 0) -> None:
+        if not 1 <= k <= n:
+            raise EngineError(f"A Hadamard projection of length {n} to {k} was asked for; the result must be 1 to {n}.")
+        self.n, self.k, self.seed = n, k, seed
+        self.block, self.padded = _padded(n)
+        words = np.atleast_1d(keyed_generator("hadamard rows", seed, n).random_raw(self.padded))
+        self.kept = torch.from_numpy(np.sort(np.argsort(words, kind="stable")[:k]))
+        self.signs = torch.from_numpy(signs(n, "hadamard signs", seed, n))
+        count = self.padded // self.block
+        self.mix = torch.from_numpy(dct(np.eye(count), axis=0, norm="ortho").astype(np.float32))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Project the last axis of x (…, n) → (…, k), in the dtype of x."""
+        if x.shape[-1] != self.n:
+            raise EngineError(f"This projection takes vectors of length {self.n}; got {x.shape[-1]}.")
+        signed = x * self.signs.to(x)
+        full = torch.nn.functional.pad(signed, (0, self.padded - self.n))  # (…, N)
+        spread = walsh_hadamard(full.unflatten(-1, (-1, self.block)))  # (…, m, b)
+        mixed = (self.mix.to(x) @ spread).flatten(-2)  # (…, N)
+        return mixed[..., self.kept.to(x.device)] * sqrt(self.padded / self.k)
+
+
+def _padded(n: int) -> tuple[int, int]:
+    if n < 2 * MIX:
+        block = 1 << (n - 1).bit_length()
+        return block, block
+    block = (1 << (n.bit_length() - 1)) // MIX
+    return block, -(-n // block) * block
+
+
+def walsh_hadamard(x: Tensor) -> Tensor:
+    """Orthonormal Walsh–Hadamard transform (natural order) of the last axis, whose length is a power of two."""
+    length = x.shape[-1]
+    y, half = x, 1
+    while half < length:
+        pairs = y.unflatten(-1, (-1, 2, half))  # (…, length/2h, 2, h)
+        first, second = pairs[..., 0, :], pairs[..., 1, :]
+        y = torch.stack((first + second, first - second), dim=-2).flatten(-3)  # (…, length)
+        half *= 2
+    return y / sqrt(length)

@@ -1,0 +1,183 @@
+"""Tokens of many rows as flat arrays: what a job reads, written once and then memory-mapped.
+
+Notation: n rows, N tokens in all. Row i owns tokens offsets[i]:offsets[i+1]. A row that could not be encoded keeps
+its place with length 0 and a reason in `problems`, so row numbers never shift.
+This module knows nothing of tokenizers.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import EngineError
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One row's tokens: ids int32 (T,), mask uint8 (T,) 1 on response tokens that are predicted, cut or not."""
+
+    ids: NDArray[np.int32]
+    mask: NDArray[np.uint8]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """ids int32 (N,), offsets int64 (n+1,), mask uint8 (N,), truncated bool (n,), problems row → reason."""
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    mask: NDArray[np.uint8]
+    truncated: NDArray[np.bool_]
+    problems: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Iterable[Encoded | str]) -> Self:
+        """The table of encoded rows; a string stands for a row that could not be encoded and is its reason."""
+        builder = TableBuilder()
+        builder.add(rows)
+        table = builder.finish()
+        return cls(table.ids, table.offsets, table.mask, table.truncated, table.problems)
+
+    def __len__(self) -> int:
+        """The number of rows n, unusable ones included."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row (n,), 0 where the row could not be encoded."""
+        return np.diff(self.offsets)
+
+    @property
+    def response_lengths(self) -> NDArray[np.int64]:
+        """Response tokens that enter each row's loss (n,)."""
+        counts = np.zeros(len(self), dtype=np.int64)
+        filled = np.flatnonzero(self.lengths)
+        if len(filled):
+            counts[filled] = np.add.reduceat(self.mask, self.offsets[filled], dtype=np.int64)
+        return counts
+
+    @property
+    def usable(self) -> NDArray[np.int64]:
+        """Row numbers that have tokens, ascending."""
+        return np.flatnonzero(self.lengths)
+
+    def row(self, i: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        """ids (T,) and mask (T,) of row i."""
+        part = slice(int(self.offsets[i]), int(self.offsets[i + 1]))
+        return self.ids[part], self.mask[part]
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays as .npy and the problems as JSON into `folder`, which is made if absent."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "ids.npy", self.ids)
+        np.save(folder / "mask.npy", self.mask)
+        _save_index(folder, self.offsets, self.truncated, self.problems)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The table saved in `folder`, ids and mask memory-mapped; an `EngineError` where it is incomplete."""
+        try:
+            ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
+            mask = np.load(folder / "mask.npy", mmap_mode="r", allow_pickle=False)
+            offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+            truncated = np.load(folder / "truncated.npy", allow_pickle=False)
+            problems = {int(k): v for k, v in json.loads((folder / "problems.json").read_text("utf-8")).items()}
+        except (OSError, ValueError) as error:
+            raise EngineError(
+                f"The token table in {folder} cannot be read: {error}. Tokenise the rows again."
+            ) from error
+        if len(offsets) != len(truncated) + 1 or not len(ids) == len(mask) == offsets[-1]:
+            raise EngineError(f"The token table in {folder} is incomplete: its arrays disagree. Tokenise again.")
+        return cls(ids, offsets, mask, truncated, problems)
+
+
+class TableBuilder:
+    """Collects encoded rows; with a folder, tokens go to disk as they come, so memory holds one chunk."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Begin an empty table, in memory or in `folder`."""
+        self._folder = folder
+        self._ids = _column(folder, "ids.npy", np.dtype(np.int32))
+        self._mask = _column(folder, "mask.npy", np.dtype(np.uint8))
+        self._lengths: list[int] = []
+        self._truncated: list[bool] = []
+        self._problems: dict[int, str] = {}
+
+    def add(self, rows: Iterable[Encoded | str]) -> None:
+        """Append rows; a string is the reason why that row has no tokens."""
+        for row in rows:
+            if isinstance(row, str):
+                self._problems[len(self._lengths)] = row
+                self._lengths.append(0)
+                self._truncated.append(False)
+                continue
+            self._ids.append(row.ids)
+            self._mask.append(row.mask)
+            self._lengths.append(len(row.ids))
+            self._truncated.append(row.truncated)
+
+    def finish(self) -> TokenTable:
+        """The table; with a folder it is complete on disk and memory-mapped."""
+        offsets = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)]).astype(np.int64)
+        truncated = np.array(self._truncated, dtype=np.bool_)
+        ids, mask = self._ids.finish(), self._mask.finish()
+        if self._folder is None:
+            return TokenTable(ids, offsets, mask, truncated, self._problems)
+        _save_index(self._folder, offsets, truncated, self._problems)
+        return TokenTable.load(self._folder)
+
+
+class _MemoryColumn:
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._parts: list[NDArray[Any]] = []
+
+    def append(self, part: NDArray[Any]) -> None:
+        self._parts.append(np.asarray(part, dtype=self._dtype))
+
+    def finish(self) -> NDArray[Any]:
+        return np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=self._dtype)
+
+
+class _FileColumn:
+    """A one-dimensional .npy file that grows: numpy pads the header so that the final shape fits in its place."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self._path, self._dtype, self._count = path, dtype, 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("wb")
+        _write_header(self._file, dtype, 0)
+
+    def append(self, part: NDArray[Any]) -> None:
+        self._file.write(np.ascontiguousarray(part, dtype=self._dtype).tobytes())
+        self._count += len(part)
+
+    def finish(self) -> NDArray[Any]:
+        self._file.seek(0)
+        _write_header(self._file, self._dtype, self._count)
+        self._file.close()
+        return np.load(self._path, mmap_mode="r", allow_pickle=False)
+
+
+def _column(folder: Path | None, name: str, dtype: np.dtype[Any]) -> _MemoryColumn | _FileColumn:
+    return _MemoryColumn(dtype) if folder is None else _FileColumn(folder / name, dtype)
+
+
+def _write_header(file: IO[bytes], dtype: np.dtype[Any], count: int) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _save_index(
+    folder: Path, offsets: NDArray[np.int64], truncated: NDArray[np.bool_], problems: dict[int, str]
+) -> None:
+    np.save(folder / "offsets.npy", offsets)
+    np.save(folder / "truncated.npy", truncated)
+    text = json.dumps({str(k): v for k, v in problems.items()}, ensure_ascii=False)
+    (folder / "problems.json").write_text(text, encoding="utf-8")

@@ -1,1 +1,1 @@
-"""The map: sentence embeddings, neighbours, layout, clusters and labels."""
+"""The map: sentence embeddings, neighbours, a seeded layout, clusters and their labels, and their saved form."""

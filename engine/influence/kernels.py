@@ -1,0 +1,87 @@
+"""Kernels between embeddings, the bandwidth rule, and the scaling of coordinates.
+
+Notation. x, y are embeddings (e,). `rbf` is exp(−‖x−y‖²/2σ²) with σ the median distance between landmarks; `linear` is
+<x, y>. Standardising gives every coordinate mean 0 and standard deviation 1 over the landmarks first; a coordinate
+that is constant over them is only shifted. (METHODS section 1, "Landmarks".)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.spatial.distance import pdist
+
+KernelName = Literal["rbf", "linear"]
+
+BANDWIDTH_ROWS = 1024  # landmarks the median distance is taken over
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """x ↦ (x − shift) / scale, in a given precision."""
+
+    shift: np.ndarray
+    scale: np.ndarray
+    dtype: np.dtype
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Scaled rows (m, e) in the scaling's precision."""
+        return ((np.asarray(rows, dtype=np.float64) - self.shift) / self.scale).astype(self.dtype)
+
+
+def scaling_of(rows: np.ndarray, *, standardise: bool, dtype: np.dtype) -> Scaling:
+    """The scaling learnt from the landmarks (l, e); without `standardise` it only changes the precision."""
+    width = rows.shape[1]
+    if not standardise:
+        return Scaling(np.zeros(width), np.ones(width), dtype)
+    spread = rows.std(axis=0, dtype=np.float64)
+    level = np.abs(rows).max(axis=0).astype(np.float64)
+    constant = spread <= 1e-7 * level  # rounding, not variation
+    return Scaling(rows.mean(axis=0, dtype=np.float64), np.where(constant, 1.0, spread), dtype)
+
+
+def median_distance(rows: np.ndarray, *, seed: int) -> tuple[float, str]:
+    """σ and how it was found: the median distance over pairs of a seeded subsample of the rows (l, e).
+
+    Where the median is 0 (most rows identical) it is the mean of the positive distances, and 1 where there are none.
+    """
+    chosen = rows
+    if len(rows) > BANDWIDTH_ROWS:
+        chosen = rows[np.random.default_rng((seed, 3)).permutation(len(rows))[:BANDWIDTH_ROWS]]
+    distances = pdist(chosen.astype(np.float64)) if len(chosen) > 1 else np.zeros(0)
+    middle = float(np.median(distances)) if len(distances) else 0.0
+    if middle > 0:
+        return middle, f"median distance of {len(chosen)} landmarks"
+    positive = distances[distances > 0]
+    if len(positive):
+        return float(positive.mean()), "mean of the positive distances, since most landmarks coincide"
+    return 1.0, "1, since all landmarks coincide"
+
+
+def rbf(rows: np.ndarray, landmarks: np.ndarray, bandwidth: float) -> np.ndarray:
+    """exp(−‖x−y‖²/2σ²), (m, l)."""
+    squares = np.einsum("ij,ij->i", rows, rows)[:, None] + np.einsum("ij,ij->i", landmarks, landmarks)[None, :]
+    squares -= 2 * (rows @ landmarks.T)
+    np.maximum(squares, 0, out=squares)
+    squares /= -2 * bandwidth**2
+    return np.exp(squares, out=squares)
+
+
+def linear(rows: np.ndarray, landmarks: np.ndarray, bandwidth: float) -> np.ndarray:
+    """<x, y>, (m, l); the bandwidth plays no part."""
+    return rows @ landmarks.T
+
+
+def rbf_diagonal(rows: np.ndarray) -> np.ndarray:
+    """k(x, x) of the RBF kernel, (m,): one."""
+    return np.ones(len(rows), dtype=rows.dtype)
+
+
+def linear_diagonal(rows: np.ndarray) -> np.ndarray:
+    """k(x, x) of the linear kernel, (m,): the squared norm."""
+    return np.einsum("ij,ij->i", rows, rows)
+
+
+KERNELS: dict[KernelName, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {"rbf": rbf, "linear": linear}
+DIAGONALS: dict[KernelName, Callable[[np.ndarray], np.ndarray]] = {"rbf": rbf_diagonal, "linear": linear_diagonal}

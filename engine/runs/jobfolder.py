@@ -11,11 +11,10 @@
               output/         the results; `summary.json` written last
 
 The folder is self-contained, so it can be carried to a machine that has only torch, numpy, scipy and
-transformers. This module imports the standard library alone and knows nothing of the catalogue.
+transformers. This module knows nothing of the catalogue.
 """
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -25,19 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import Cancelled, EngineError
+from engine.store.artifacts import read_json, write_json
 
 SPEC_VERSION = 1
 KINDS = ("score", "map", "demo")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as JSON: written to a temporary name, flushed, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 class JobFolder:
@@ -82,9 +72,9 @@ class JobFolder:
     def spec(self) -> dict[str, Any]:
         """The content of spec.json; `EngineError` where it is missing or broken."""
         try:
-            spec = json.loads((self.path / "spec.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise EngineError(f"{self.path} is no job folder: spec.json is missing or broken ({error}).") from error
+            spec = read_json(self.path / "spec.json")
+        except EngineError as error:
+            raise EngineError(f"{self.path} is no job folder: {error}") from error
         if not isinstance(spec, dict):
             raise EngineError(f"{self.path} is no job folder: spec.json holds no object.")
         return spec
@@ -97,7 +87,7 @@ class JobFolder:
     def result(self) -> dict[str, Any]:
         """What came of the job in its project (result.json), empty until it is done."""
         path = self.path / "result.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        return dict(read_json(path)) if path.is_file() else {}
 
     def write_result(self, **values: Any) -> None:
         """Keep what came of the job, beside what was kept before."""

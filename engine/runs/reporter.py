@@ -11,6 +11,7 @@ not yet imported), done, failed, cancelled. Standard library only.
 import json
 import os
 import platform
+import re
 import threading
 import time
 import traceback
@@ -22,13 +23,16 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from engine.errors import Cancelled, EngineError
-from engine.runs.jobfolder import JobFolder, write_json
+from engine.runs.jobfolder import JobFolder
+from engine.store.artifacts import write_json
 
 State = Literal["queued", "prepared", "running", "computed", "done", "failed", "cancelled"]
 STATES: tuple[State, ...] = get_args(State)
+_DEVICE = re.compile(r"device:? ([a-z]+(?::[0-9]+)?)\b")
 WRITE_EVERY_S = 0.25
 HEARTBEAT_S = 5.0
 RATE_WINDOW_S = 30.0
+INTERRUPTED = "interrupted; what was complete is kept, and resume continues from it"
 SILENT_AFTER_S = 60.0  # a job of another machine, or one never begun, counts as dead after this long without news
 
 
@@ -61,6 +65,7 @@ class Progress:
     started: float | None = None
     updated: float = 0.0
     phases: tuple[PhaseTime, ...] = ()
+    exit_status: int = 0
 
     @property
     def fraction(self) -> float:
@@ -74,8 +79,8 @@ def read_progress(folder: JobFolder) -> Progress:
         raw: dict[str, Any] = json.loads(folder.progress_path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Progress()
-    except ValueError as error:
-        raise EngineError(f"{folder.progress_path} is broken ({error}); delete it and resume the job.") from error
+    except ValueError:  # replaced atomically, so only a foreign hand breaks it
+        return Progress("failed", message=f"{folder.progress_path} is broken; resume the job, which writes it anew")
     known = {field.name for field in fields(Progress)}
     phases = tuple(PhaseTime(**phase) for phase in raw.get("phases", ()))
     return Progress(**{**{name: value for name, value in raw.items() if name in known}, "phases": phases})
@@ -124,7 +129,7 @@ def observed(progress: Progress) -> Progress:
         return progress
     where = f"during “{progress.phase}”" if progress.phase else "before it began"
     text = f"died {where}: its process has ended without a word. Resume it; what was complete is kept."
-    return replace(progress, state="failed", message=text, rate=None, eta_s=None)
+    return replace(progress, state="failed", message=text, rate=None, eta_s=None, exit_status=1)
 
 
 @runtime_checkable
@@ -162,12 +167,14 @@ class FileReporter:
         self._write()
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
-    def finish(self, state: State, message: str = "") -> None:
-        """Enter an end state; later reports are ignored."""
+    def finish(self, state: State, message: str = "", *, exit_status: int = 0) -> None:
+        """Enter an end state, with the status a shell should see; later reports are ignored."""
         with self._lock:
             self._stop.set()
             self._close_phase()
-            self._progress = replace(self._progress, state=state, message=message, rate=None, eta_s=None)
+            self._progress = replace(
+                self._progress, state=state, message=message, rate=None, eta_s=None, exit_status=exit_status
+            )
             self._write()
 
     def wait(self, message: str) -> None:
@@ -206,10 +213,11 @@ class FileReporter:
             )
 
     def log(self, message: str) -> None:
-        """Keep one line in log.txt and as the latest message; `device: …` also names the device."""
+        """Keep one line in log.txt and as the latest message; one that begins "device NAME" also names the device."""
         self.folder.append_log(message)
+        named = _DEVICE.match(message)
         with self._lock:
-            device = message.removeprefix("device:").strip() if message.startswith("device:") else self._progress.device
+            device = named[1] if named else self._progress.device
             self._progress = replace(self._progress, message=message, device=device)
             self._write(sparse=True)
 
@@ -267,17 +275,16 @@ def reporting(folder: JobFolder, *, done: State = "done") -> Iterator[FileReport
     try:
         yield reporter
     except (Cancelled, KeyboardInterrupt) as error:
-        reporter.finish(
-            "cancelled", str(error) or "interrupted; what was complete is kept, and resume continues from it"
-        )
+        reporter.finish("cancelled", str(error) or INTERRUPTED, exit_status=Cancelled.exit_status)
         raise
     except EngineError as error:
         folder.append_log(f"failed: {error}")
-        reporter.finish("failed", str(error))
+        reporter.finish("failed", str(error), exit_status=error.exit_status)
         raise
     except BaseException as error:
         for line in traceback.format_exc().splitlines():
             folder.append_log(line)
-        reporter.finish("failed", f"{type(error).__name__}: {error} (a defect; the details are in {folder.log_path})")
+        told = f"{type(error).__name__}: {error} (a defect; the details are in {folder.log_path})"
+        reporter.finish("failed", told, exit_status=1)
         raise
     reporter.finish(done)

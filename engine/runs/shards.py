@@ -23,8 +23,8 @@ import numpy as np
 
 from engine.errors import EngineError
 from engine.progress import Reporter
-from engine.runs.jobfolder import write_json
 from engine.runs.reporter import CountsSkipped
+from engine.store.artifacts import write_json
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 
 from engine.errors import Cancelled, EngineError
 from engine.runs import reporter as module
-from engine.runs.jobfolder import JobFolder, held, write_json
+from engine.runs.jobfolder import JobFolder, held
 from engine.runs.reporter import (
     FileReporter,
     Progress,
@@ -23,6 +23,7 @@ from engine.runs.reporter import (
     reporting,
     write_progress,
 )
+from engine.store.artifacts import write_json
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_progress_round_trip_with_phases(folder: JobFolder) -> None:
         reporter.log("device: cpu, 2 threads")
     progress = read_progress(folder)
     assert (progress.state, progress.phase, progress.done, progress.total) == ("done", "scoring", 1, 4)
-    assert progress.device == "cpu, 2 threads"
+    assert progress.device == "cpu"
     assert [(p.name, p.done, p.unit) for p in progress.phases] == [("reading", 10, "rows"), ("scoring", 1, "batches")]
     assert progress.fraction == 0.25
     assert progress.pid == os.getpid()

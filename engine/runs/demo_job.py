@@ -1,0 +1,50 @@
+"""The demo: make the demo files, bring them into the project, score them and map them, in one process.
+
+Each stage recognises what a former process completed, so a killed demo resumes where it was.
+"""
+
+from pathlib import Path
+
+from engine.data.demo import write_demo
+from engine.progress import Reporter
+from engine.runs.config import MapConfig, ScoreConfig
+from engine.runs.intake import add_pool, add_target
+from engine.runs.jobfolder import JobFolder
+from engine.runs.mapping_job import work_map
+from engine.runs.reporter import FileReporter
+from engine.runs.results import clear
+from engine.runs.scoring_job import work_score
+from engine.store.project import Project
+
+FOLDER = "demo"
+
+
+def work_demo(project: Project, folder: JobFolder, reporter: FileReporter) -> None:
+    """Build the demo project; `folder.result` names its run and its map."""
+    seed = int(folder.spec["config"].get("seed", 0))
+    add_demo_data(project, seed=seed, reporter=reporter)
+    score = _part(folder, "score", ScoreConfig(seed=seed).to_dict())
+    work_score(project, score, reporter)
+    # the sentence model would take more than the whole demo may
+    plane = _part(folder, "map", MapConfig(features="hidden", seed=seed).to_dict())
+    work_map(project, plane, reporter)
+    folder.write_result(run=score.result["run"], map=plane.result["map"])
+    for part in (score, plane):
+        clear(part)
+
+
+def add_demo_data(project: Project, *, seed: int, reporter: Reporter) -> None:
+    """Write the demo files into the project and add pool and target sets; what is there already stays."""
+    reporter.phase("making the demo data", 0)
+    files = write_demo(project.path / FOLDER, seed=seed)
+    add_pool(project, files.pool, reporter=reporter)
+    for name, path in files.targets.items():
+        add_target(project, name, path, reporter=reporter)
+    reporter.log(f"demo data: {project.counts().pool} rows in the pool, targets {', '.join(files.targets)}")
+
+
+def _part(folder: JobFolder, kind: str, config: dict[str, object]) -> JobFolder:
+    path = Path(folder.path / kind)
+    if (path / "spec.json").exists():
+        return JobFolder.open(path)
+    return JobFolder.create(path, {**folder.spec, "kind": kind, "config": config, "run": None})

@@ -1,0 +1,60 @@
+"""Bringing files into a project: the pool, named target sets, and data already owned.
+
+Reading and recognising belong to `engine.data.intake`, keeping to `engine.store`; this joins the two.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from engine.data.intake import read
+from engine.data.schemas import Mapping
+from engine.errors import EngineError
+from engine.progress import Reporter, Silent
+from engine.store.project import Project
+from engine.store.records import IntakeReport
+
+Source = str | Path
+AsMapping = Mapping | str  # a mapping, the name of a schema, or "auto"
+
+
+def add_pool(
+    project: Project, source: Source, *, mapping: AsMapping = "auto", reporter: Reporter | None = None
+) -> IntakeReport:
+    """Add the rows of `source` to the pool; a file already in it is recognised and changes nothing.
+
+    Raises `EngineError` where the source cannot be read or holds no usable row (nothing is kept then).
+    """
+    return _add(project, "pool", "", source, mapping, reporter)
+
+
+def add_target(
+    project: Project, name: str, source: Source, *, mapping: AsMapping = "auto", reporter: Reporter | None = None
+) -> IntakeReport:
+    """Add `source` as the target set `name`; the same name with other content is an `EngineError`.
+
+    A name is not empty and has no comma (names are listed with commas) and no surrounding blanks.
+    """
+    if not name.strip() or "," in name or name != name.strip():
+        raise EngineError(f"{name!r} cannot name a target set: choose a name without commas or surrounding blanks.")
+    return _add(project, "target", name, source, mapping, reporter)
+
+
+def add_owned(
+    project: Project, source: Source, *, mapping: AsMapping = "auto", reporter: Reporter | None = None
+) -> IntakeReport:
+    """Add the rows of `source` as data already owned, against which a selection can be made complementary."""
+    return _add(project, "owned", "", source, mapping, reporter)
+
+
+def _add(
+    project: Project,
+    role: Literal["pool", "target", "owned"],
+    name: str,
+    source: Source,
+    mapping: AsMapping,
+    reporter: Reporter | None,
+) -> IntakeReport:
+    listener = reporter or Silent()
+    reading = read(source, mapping=mapping)
+    listener.phase(f"reading {Path(str(source)).name}", 0)
+    return project.add_rows(role, name, reading.info, reading, reporter=listener)

@@ -1,0 +1,131 @@
+"""The catalogue side of mapping: freeze the pool, choose the features, write the inputs, record map and signals.
+
+A map and the signals are two artifacts, each named by what changes it: a new target set asks for new signals, not for
+a new map.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+
+import engine
+from engine.data.samples import prompt_text, response_text
+from engine.models.sources import resolve
+from engine.progress import Reporter
+from engine.runs.config import MapConfig
+from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_texts, write_tokens
+from engine.runs.jobfolder import JobFolder
+from engine.runs.mapping import PARTS, sentence_device
+from engine.runs.reporter import FileReporter
+from engine.runs.results import keep
+from engine.runs.runjob import compute
+from engine.runs.tokenizers import load_tokenizer
+from engine.store.artifacts import artifact_key, find, read_json
+from engine.store.project import Project
+from engine.store.records import MapRecord, now
+
+SENTENCE_BUDGET_S = 60.0
+CERTAINLY_FEW, CERTAINLY_MANY, MEASURED_ROWS = 200, 20_000, 24
+
+
+def work_map(project: Project, folder: JobFolder, reporter: FileReporter) -> None:
+    """Map as `folder.spec` says and record map and signals; the map's name lands in `folder.result["map"]`."""
+    if prepare_map(project, folder, reporter):
+        compute(folder, reporter)
+    bring_map(project, folder, reporter)
+
+
+def prepare_map(project: Project, folder: JobFolder, reporter: Reporter) -> tuple[str, ...]:
+    """Write the inputs of the parts that are missing, and return these parts ((): there is nothing to compute)."""
+    config = MapConfig.from_dict(folder.spec["config"])
+    reporter.phase("preparing", 0)
+    view = frozen_view(project, folder)
+    if "features" not in folder.spec:
+        features, why = choose_features(project, config, view.rows)
+        reporter.log(f"features: {features}, {why}")
+        folder.update_spec(features=features)
+    features = folder.spec["features"]
+    source = resolve(config.model) if features == "hidden" else None
+    keys = _keys(view, config, features, source.sha256 if source else None)
+    parts = tuple(part for part in PARTS if find(project.artifacts, part, keys[part]) is None)
+    for part in set(PARTS) - set(parts):
+        reporter.log(f"{part}: exists already ({part}-{keys[part]}), nothing is computed again")
+    folder.update_spec(keys=keys, parts=list(parts), model=describe_model(source))
+    if parts and not folder.input_complete:
+        write_texts(project, folder, view, reporter=reporter)
+        if source is not None and "map" in parts:
+            tokenizer = load_tokenizer(source, max_length=config.max_length)
+            write_tokens(project, folder, view, tokenizer, reporter=reporter)
+        complete_inputs(folder, view)
+    return parts
+
+
+def choose_features(project: Project, config: MapConfig, rows: int) -> tuple[str, str]:
+    """The features of the map and why: as asked, or `sentence` where it takes at most about a minute here."""
+    if config.features != "auto":
+        return config.features, "as asked for"
+    if rows > CERTAINLY_MANY and sentence_device(config.device) == "cpu":
+        return "hidden", f"because the sentence model needs more than a minute for {rows} rows on a CPU"
+    if rows <= CERTAINLY_FEW or sentence_device(config.device) != "cpu":
+        return "sentence", "the sentence model, which is fast enough for this pool here"
+    speed = _sentence_speed(project, config, rows)
+    seconds = rows / speed
+    name = "sentence" if seconds <= SENTENCE_BUDGET_S else "hidden"
+    return (
+        name,
+        f"the sentence model does {speed:.0f} rows/s here: {seconds:.0f} s for {rows} rows, at most 60 s wanted",
+    )
+
+
+def _sentence_speed(project: Project, config: MapConfig, rows: int) -> float:
+    """Rows per second of the sentence model on a seeded sample of the pool."""
+    from engine.maps.sentence import load_encoder
+
+    sample = np.sort(np.random.default_rng(config.seed).choice(rows, size=min(rows, MEASURED_ROWS), replace=False))
+    texts = [f"{prompt_text(r.messages)} {response_text(r.messages)}" for r in project.rows(sample.tolist())]
+    encoder = load_encoder(device=sentence_device(config.device))
+    encoder.encode(texts[:2])  # the first call allocates
+    began = time.perf_counter()
+    encoder.encode(texts)
+    return len(texts) / max(1e-6, time.perf_counter() - began)
+
+
+def _keys(view: View, config: MapConfig, features: str, model: str | None) -> dict[str, str]:
+    settings = {name: value for name, value in config.to_dict().items() if name not in ("model", "features")}
+    targets = [[target.name, target.hash] for target in view.targets]
+    pool = {"pool": view.pool_hash, "rows": view.rows}
+    return {
+        "map": artifact_key(stage="map", **pool, features=features, model=model, config=settings),
+        "signals": artifact_key(stage="signals", **pool, targets=targets),
+    }
+
+
+def bring_map(project: Project, folder: JobFolder, reporter: Reporter) -> str:
+    """Keep map and signals as artifacts, record them, and return the map's name."""
+    reporter.phase("recording the map", 0)
+    spec = folder.spec
+    view, keys = View.from_dict(spec["view"]), spec["keys"]
+    kept = {part: keep(project, folder, part, keys[part], _manifest(spec), part=part) for part in PARTS}
+    name = f"map-{keys['map']}"
+    if name not in {record.name for record in project.maps()}:
+        record = MapRecord(
+            name=name,
+            artifact=kept["map"].name,
+            rows=view.rows,
+            pool_hash=view.pool_hash,
+            features=spec["features"],
+            created=now(),
+            summary=read_json(kept["map"] / "summary.json"),
+        )
+        project.add_map(record)
+    latest = project.latest_signals()
+    if latest is None or latest.name != kept["signals"].name:
+        project.add_signals(kept["signals"].name, view.rows, view.pool_hash)
+    folder.write_result(map=name, artifact=kept["map"].name, signals=kept["signals"].name)
+    return name
+
+
+def _manifest(spec: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: spec.get(name) for name in ("kind", "config", "view", "model", "features")}
+    return {**kept, "version": engine.__version__, "created": now()}

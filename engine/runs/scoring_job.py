@@ -1,0 +1,125 @@
+"""The catalogue side of scoring: freeze the pool and targets, write the inputs, record the finished run.
+
+The scores themselves are `scoring.py`, which knows no catalogue. A run's artifact is named by everything that changes
+the answer; where it exists already nothing is computed, and the log says so.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import engine
+from engine.errors import EngineError
+from engine.models.sources import ModelSource, resolve
+from engine.progress import Reporter
+from engine.runs.config import NEEDS_TARGET, ScoreConfig
+from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_tokens
+from engine.runs.jobfolder import JobFolder
+from engine.runs.results import keep
+from engine.runs.runjob import compute
+from engine.runs.tokenizers import load_tokenizer
+from engine.store.artifacts import artifact_key, find, read_json
+from engine.store.project import Project
+from engine.store.records import RunRecord, now
+
+STAGE = "scores"
+NO_MODEL = frozenset({"random"})
+
+
+def work_score(project: Project, folder: JobFolder, reporter: Reporter) -> None:
+    """Score as `folder.spec` says and record the run; its name lands in `folder.result["run"]`."""
+    if prepare_score(project, folder, reporter) is None:
+        compute(folder, reporter)
+    bring_score(project, folder, reporter)
+
+
+def prepare_score(project: Project, folder: JobFolder, reporter: Reporter) -> Path | None:
+    """Write the inputs, unless the artifact exists already: then its folder is returned and nothing is written.
+
+    Raises `EngineError` for an empty pool, an unknown target, a missing model, or a run name taken by another run.
+    """
+    config = ScoreConfig.from_dict(folder.spec["config"])
+    reporter.phase("preparing", 0)
+    view = frozen_view(project, folder, config.targets)
+    if config.method in NEEDS_TARGET and not view.targets:
+        raise EngineError(
+            f"The method {config.method} needs a target set, and the project has none. Add one with add-target, "
+            "or use the method random. Nothing was started."
+        )
+    config.landmark_count(view.rows)  # refuses more landmarks than rows before anything is written
+    source = None if config.method in NO_MODEL else resolve(config.model)
+    key = score_key(view, config, source)
+    check_run_name(project, folder.spec.get("run"), key)
+    folder.update_spec(artifact={"stage": STAGE, "key": key}, model=describe_model(source), rows=view.rows)
+    existing = find(project.artifacts, STAGE, key)
+    if existing is None and not folder.input_complete:
+        if source is not None:
+            tokenizer = load_tokenizer(source, max_length=config.max_length)
+            write_tokens(project, folder, view, tokenizer, reporter=reporter)
+        complete_inputs(folder, view)
+    if existing is not None:
+        reporter.log(f"these scores exist already ({existing.name}): nothing is computed again")
+    return existing
+
+
+def score_key(view: View, config: ScoreConfig, source: ModelSource | None) -> str:
+    """The name of the scores: whatever changes the answer, and nothing else."""
+    settings = {name: value for name, value in config.to_dict().items() if name not in ("model", "targets")}
+    targets = [[target.name, target.hash] for target in view.targets]
+    model = None if source is None else source.sha256
+    return artifact_key(stage=STAGE, pool=view.pool_hash, rows=view.rows, targets=targets, model=model, config=settings)
+
+
+def check_run_name(project: Project, name: str | None, key: str) -> None:
+    """Refuse a run name that another run has."""
+    taken = {run.name: run for run in project.runs()}.get(name or "")
+    if taken is not None and taken.artifact != f"{STAGE}-{key}":
+        raise EngineError(
+            f"The run {name!r} exists already with another configuration, pool, target or model ({taken.artifact}). "
+            "Choose another name with --run. Nothing was computed."
+        )
+
+
+def bring_score(project: Project, folder: JobFolder, reporter: Reporter) -> str:
+    """Move the results into the project's artifacts, record the run, and return its name."""
+    reporter.phase("recording the run", 0)
+    spec = folder.spec
+    config, view, key = ScoreConfig.from_dict(spec["config"]), View.from_dict(spec["view"]), spec["artifact"]["key"]
+    artifact = keep(project, folder, STAGE, key, _manifest(spec))
+    known = {run.name: run.artifact for run in project.runs()}
+    same = next((name for name, kept in known.items() if kept == artifact.name), None)
+    name = spec.get("run") or same or _free(config.method, known)
+    if name not in known:
+        project.add_run(_record(name, artifact, config, view, spec))
+    folder.write_result(run=name, artifact=artifact.name)
+    reporter.log(f"run {name}: {view.rows} rows, artifact {artifact.name}")
+    return name
+
+
+def _manifest(spec: dict[str, Any]) -> dict[str, Any]:
+    return {name: spec.get(name) for name in ("kind", "config", "view", "model", "rows")} | {
+        "version": engine.__version__,
+        "created": now(),
+    }
+
+
+def _record(name: str, artifact: Path, config: ScoreConfig, view: View, spec: dict[str, Any]) -> RunRecord:
+    return RunRecord(
+        name=name,
+        method=config.method,
+        model=config.model if spec["model"] else "",
+        config=config.to_dict(),
+        artifact=artifact.name,
+        rows=view.rows,
+        pool_hash=view.pool_hash,
+        targets=[target.name for target in view.targets],
+        state="done",
+        created=now(),
+        summary=read_json(artifact / "summary.json"),
+    )
+
+
+def _free(method: str, taken: dict[str, str]) -> str:
+    number = 1
+    while (name := method if number == 1 else f"{method}-{number}") in taken:
+        number += 1
+    return name

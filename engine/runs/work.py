@@ -1,0 +1,96 @@
+"""What a job's process does: wait for its turn, prepare, compute, bring the results into the project.
+
+    turn      jobs of one project run one after the other (a lock file that dies with its holder)
+    prepare   catalogue → `input/`, in short sessions, so that nobody is kept out     (`scoring_job`, `mapping_job`)
+    compute   `input/` → `output/`, without the catalogue                             (`runjob.compute`)
+    bring     `output/` → an artifact of the project, and one record in the catalogue
+
+Each step is skipped where a former process completed it, so killing the process at any moment costs at most the shard
+in flight.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from engine.errors import Cancelled, EngineError
+from engine.runs.demo_job import work_demo
+from engine.runs.jobfolder import JobFolder, held
+from engine.runs.mapping_job import work_map
+from engine.runs.reporter import FileReporter, reporting
+from engine.runs.scoring_job import work_score
+from engine.store.project import Project
+
+CANCEL_GRACE_S = 10.0  # after this a call that cannot be interrupted, such as a layout's fit, is ended with the process
+FOREVER_S = float("inf")
+
+WORK: dict[str, Callable[[Project, JobFolder, FileReporter], None]] = {
+    "score": work_score,
+    "map": work_map,
+    "demo": work_demo,
+}
+
+
+def work(project_path: Path, job_id: str) -> None:
+    """Do the job `job_id` of the project at `project_path` in this process, whose main thread this must be.
+
+    Every end, an error included, is written into the job folder before the exception goes on.
+    """
+    folder = JobFolder.open(Path(project_path) / "jobs" / job_id)
+    with held(folder.path / "lock") as got:
+        if not got:
+            raise EngineError(f"Another process works on job {job_id}; wait for it or cancel it. Nothing was started.")
+        with reporting(folder) as reporter, _stopped_by_signal(), _stopped_in_time(folder, reporter):
+            project = Project.open(project_path)
+            with _turn(project, folder, reporter):
+                WORK[folder.spec["kind"]](project, folder, reporter)
+
+
+@contextmanager
+def _turn(project: Project, folder: JobFolder, reporter: FileReporter) -> Iterator[None]:
+    lock = project.jobs / ".turn"
+    with held(lock) as free:
+        if free:
+            yield
+            return
+    reporter.wait("waits for another job of this project to end")
+    with held(lock, wait_s=FOREVER_S, stop=folder):
+        reporter.go_on()
+        yield
+
+
+@contextmanager
+def _stopped_by_signal() -> Iterator[None]:
+    """A polite kill (SIGTERM) counts as a cancellation: the state is written and the shards stay."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Cancelled("The process was told to end (SIGTERM); what was complete is kept for a resume.")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _stopped_in_time(folder: JobFolder, reporter: FileReporter) -> Iterator[None]:
+    """End the whole process where a cancellation has not been heeded in time; everything complete is on disk."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            if folder.cancel_asked and not over.wait(CANCEL_GRACE_S):
+                told = "cancelled in the middle of a long call; what was complete is kept for a resume"
+                reporter.finish("cancelled", told, exit_status=Cancelled.exit_status)
+                os._exit(Cancelled.exit_status)
+
+    threading.Thread(target=watch, name="cancel-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()

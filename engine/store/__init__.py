@@ -1,1 +1,1 @@
-"""The project folder: catalogue, artifacts, decisions and selections."""
+"""The project folder: catalogue, artifacts, intake, reading, decisions, selections, ledger and doctor."""

@@ -1,0 +1,246 @@
+"""Decisions of people about pool rows: an append-only log of batches, and its current state.
+
+Notation: a *code* is an index into `DECISIONS`: 0 none, 1 approve, 2 reject, 3 skip. A *batch* is one act of one
+person: rows, their new codes and the codes they had. Undoing is a further batch; nothing is ever deleted.
+The current state is the replay of all batches in order. A snapshot of it is kept beside the log once the replay
+grows long; it is a cache, taken in the same transaction, and a replay from nothing gives the same.
+Does not know why a row was decided upon; approving a selection as a whole is `selections`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from engine.errors import EngineError
+from engine.store import reading
+from engine.store.catalogue import first
+from engine.store.records import now
+
+Decision = Literal["approve", "reject", "skip", "clear"]
+DECISIONS: tuple[str, ...] = ("none", "approve", "reject", "skip")
+NONE, APPROVE, REJECT, SKIP = range(4)
+CODES: dict[str, int] = {"clear": NONE, "approve": APPROVE, "reject": REJECT, "skip": SKIP}
+SNAPSHOT_AFTER = 50_000
+
+
+@dataclass(frozen=True)
+class DecisionEntry:
+    """One line of the log: a row's new decision and the one before, by whom, when (UTC), in which batch, and why.
+
+    `kind` is "decide" or "undo"; `undoes` is the batch an undo takes back.
+    """
+
+    batch: int
+    row: int
+    decision: str
+    previous: str
+    by: str
+    at: str
+    note: str
+    kind: str
+    undoes: int | None
+
+
+def decide(
+    con: duckdb.DuckDBPyConnection, rows: Sequence[int] | np.ndarray, decision: str, *, by: str, note: str
+) -> int:
+    """Append one batch (inside the caller's transaction) and return its number.
+
+    Rows named twice count once. Raises `EngineError` for an unknown decision, no author, no row, or a row that does
+    not exist; then nothing is recorded.
+    """
+    if decision not in CODES:
+        raise EngineError(f"{decision!r} is no decision; use {', '.join(get_args(Decision))}. Nothing was recorded.")
+    pool = reading.size(con, "pool", "")
+    numbers = _checked_rows(rows, pool)
+    codes = np.full(len(numbers), CODES[decision], np.int8)
+    return _append(con, numbers, codes, pool=pool, by=by, note=note, kind="decide", undoes=None)
+
+
+def undo(con: duckdb.DuckDBPyConnection, *, by: str, batch: int | None) -> int:
+    """Take a batch back by a further batch; return how many rows changed.
+
+    Rows get the decision they would have had without it: a later decision stands, an earlier one returns. `batch`
+    None means the latest act of this person that still stands; 0 if there is none. An undo can itself be undone by
+    its number. Raises `EngineError` for a batch that does not exist or is taken back already.
+    """
+    _check_author(by)
+    pairs = con.execute("SELECT batch, undoes FROM decision_batches ORDER BY batch").fetchall()
+    undoes: dict[int, int | None] = dict(pairs)
+    taken = taken_back(undoes)
+    if batch is None:
+        query = "SELECT batch FROM decision_batches WHERE kind = 'decide' AND author = ? ORDER BY batch DESC"
+        own = (int(number) for (number,) in con.execute(query, [by]).fetchall())
+        batch = next((number for number in own if number not in taken), None)
+        if batch is None:
+            return 0
+    if batch not in undoes or batch in taken:
+        why = "is taken back already" if batch in undoes else "does not exist"
+        raise EngineError(f"Batch {batch} {why}. Nothing was recorded.")
+    pool = reading.size(con, "pool", "")
+    rows, codes = _without(con, undoes, batch, pool)
+    state = _state(con, pool)
+    changed = codes != state[rows]
+    _append(con, rows[changed], codes[changed], pool=pool, by=by, note="", kind="undo", undoes=batch)
+    return int(changed.sum())
+
+
+def taken_back(undoes: Mapping[int, int | None]) -> set[int]:
+    """Batches whose undo stands, given what each batch undoes; an undo that was itself undone does not stand."""
+    taken: set[int] = set()
+    for batch in sorted(undoes, reverse=True):
+        target = undoes[batch]
+        if target is not None and batch not in taken:
+            taken.add(target)
+    return taken
+
+
+def _without(
+    con: duckdb.DuckDBPyConnection, undoes: Mapping[int, int | None], batch: int, pool: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the decision that `batch` made or took back, and their codes once `batch` is taken back."""
+    root = batch
+    while (target := undoes[root]) is not None:
+        root = target
+    taken = taken_back({**undoes, max(undoes) + 1: batch})
+    log = _log(con, "WHERE kind = 'decide'", [])
+    rows = log.row[log.batch == root]
+    concerned = np.zeros(pool, bool)
+    concerned[rows] = True
+    stands = concerned[log.row] & ~np.isin(log.batch, sorted(taken))
+    codes = np.zeros(pool, np.int8)
+    codes[log.row[stands]] = log.decision[stands]
+    return rows, codes[rows]
+
+
+def current(con: duckdb.DuckDBPyConnection) -> np.ndarray:
+    """The code of every usable pool row, int8 (n,)."""
+    return _state(con, reading.size(con, "pool", ""))
+
+
+def replay(con: duckdb.DuckDBPyConnection) -> np.ndarray:
+    """`current` from the whole log, without the snapshot: what defines it. int8 (n,)."""
+    codes = np.zeros(reading.size(con, "pool", ""), np.int8)
+    log = _log(con, "", [])
+    codes[log.row] = log.decision  # of a row named several times the last entry stays
+    return codes
+
+
+def last_batch(con: duckdb.DuckDBPyConnection) -> int:
+    """Number of the latest batch, 0 if there is none."""
+    found = first(con, "SELECT coalesce(max(batch), 0) FROM decision_batches")
+    return int(found[0]) if found else 0
+
+
+def entries(con: duckdb.DuckDBPyConnection, *, rows: Sequence[int] | None, limit: int) -> list[DecisionEntry]:
+    """The latest `limit` log lines, newest first; only those of `rows` if given."""
+    query = """SELECT batch, row, decision, previous, author, made, note, kind, undoes FROM decision_log {where}
+        ORDER BY batch DESC, row LIMIT ?"""
+    if rows is None:
+        enough = "(SELECT min(batch) FROM (SELECT batch FROM decision_batches ORDER BY batch DESC LIMIT ?))"
+        found = con.execute(query.format(where=f"WHERE batch >= {enough}"), [limit, limit]).fetchall()
+    else:
+        numbers = [int(r) for r in rows]
+        found = con.execute(query.format(where="WHERE list_contains(?::INTEGER[], row)"), [numbers, limit]).fetchall()
+    return [DecisionEntry(v[0], v[1], DECISIONS[v[2]], DECISIONS[v[3]], *v[4:]) for v in found]
+
+
+@dataclass(frozen=True)
+class _Log:
+    """Log lines in order, as flat arrays of one length."""
+
+    batch: np.ndarray
+    row: np.ndarray
+    decision: np.ndarray
+    previous: np.ndarray
+
+
+def _log(con: duckdb.DuckDBPyConnection, where: str, values: list[object]) -> _Log:
+    query = f"SELECT batch, rows, decisions, previous FROM decision_batches {where} ORDER BY batch"
+    table = con.sql(query, params=values).to_arrow_table()
+    lists = [table.column(name).combine_chunks() for name in ("rows", "decisions", "previous")]
+    rows, decisions, previous = (np.asarray(_flat(column)) for column in lists)
+    lengths = np.asarray(pa.compute.list_value_length(_whole(lists[0])))
+    return _Log(np.repeat(table.column("batch").to_numpy(), lengths), rows, decisions, previous)
+
+
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+
+
+def _flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return _whole(column).flatten()
+
+
+def _state(con: duckdb.DuckDBPyConnection, pool: int) -> np.ndarray:
+    codes = np.zeros(pool, np.int8)
+    snapshot = first(con, "SELECT batch, codes FROM decision_snapshot ORDER BY batch DESC LIMIT 1")
+    since = 0
+    if snapshot is not None:
+        since, kept = int(snapshot[0]), np.frombuffer(snapshot[1], np.int8)
+        codes[: len(kept)] = kept
+    log = _log(con, "WHERE batch > ?", [since])
+    codes[log.row] = log.decision
+    return codes
+
+
+def _append(
+    con: duckdb.DuckDBPyConnection,
+    rows: np.ndarray,
+    codes: np.ndarray,
+    *,
+    pool: int,
+    by: str,
+    note: str,
+    kind: str,
+    undoes: int | None,
+) -> int:
+    _check_author(by)
+    state = _state(con, pool)
+    batch = last_batch(con) + 1
+    values = {"rows": rows.astype(np.int32), "decisions": codes, "previous": state[rows]}
+    table = pa.table(
+        {name: pa.array([array], pa.list_(pa.from_numpy_dtype(array.dtype))) for name, array in values.items()}
+    )
+    con.register("new_batch", table)
+    try:
+        con.execute(
+            "INSERT INTO decision_batches SELECT ?, ?, ?, ?, ?, ?, rows, decisions, previous FROM new_batch",
+            [batch, now(), by, kind, undoes, note],
+        )
+    finally:
+        con.unregister("new_batch")
+    state[rows] = codes
+    _keep_snapshot(con, batch, state)
+    return batch
+
+
+def _keep_snapshot(con: duckdb.DuckDBPyConnection, batch: int, state: np.ndarray) -> None:
+    """Replace the snapshot once more than `SNAPSHOT_AFTER` log lines lie beyond it."""
+    query = """SELECT coalesce(sum(len(rows)), 0) FROM decision_batches
+        WHERE batch > (SELECT coalesce(max(batch), 0) FROM decision_snapshot)"""
+    beyond = first(con, query)
+    if beyond and beyond[0] > SNAPSHOT_AFTER:
+        con.execute("DELETE FROM decision_snapshot")
+        con.execute("INSERT INTO decision_snapshot VALUES (?, ?)", [batch, state.tobytes()])
+
+
+def _checked_rows(rows: Sequence[int] | np.ndarray, pool: int) -> np.ndarray:
+    numbers = np.unique(np.asarray(rows))
+    if not len(numbers):
+        raise EngineError("No row to decide upon was given. Nothing was recorded.")
+    if not np.issubdtype(numbers.dtype, np.integer):
+        raise EngineError(f"Rows are whole numbers, got {numbers.dtype}. Nothing was recorded.")
+    if numbers[0] < 0 or numbers[-1] >= pool:
+        wrong = numbers[0] if numbers[0] < 0 else numbers[-1]
+        raise EngineError(f"Row {wrong} does not exist: the pool has {pool:,} usable rows. Nothing was recorded.")
+    return numbers
+
+
+def _check_author(by: str) -> None:
+    if not by.strip():
+        raise EngineError("A decision needs the name of the person who makes it. Nothing was recorded.")

@@ -1,0 +1,214 @@
+"""What the catalogue knows about files and rows, in the order asked for.
+
+Notation: `row` counts the usable rows of a set from 0. Columns have one entry per usable pool row, in row order.
+Every function works on an open session and changes nothing.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from engine.errors import EngineError
+from engine.store.catalogue import first
+from engine.store.records import FileRecord, StoredBadRow, StoredRow, TargetSet
+from engine.store.staging import decode_messages
+
+ENGINE_ID_DIGITS = 16
+FIELD_PREFIX = "field:"
+ENGINE_ID = f"(left(s.hash, {ENGINE_ID_DIGITS}) || '-' || s.row)"
+_ID = f"CASE WHEN s.own_id IS NULL OR c.own_id IS NOT NULL THEN {ENGINE_ID} ELSE s.own_id END"
+_CLASH = "LEFT JOIN id_clashes c ON c.set_id = s.set_id AND c.own_id = s.own_id"
+_DUPLICATE = "LEFT JOIN duplicates d ON d.set_id = s.set_id AND d.row = s.row"
+_FILE = "JOIN files f ON f.file_id = s.file_id"
+_BUILT_IN: dict[str, tuple[str, str]] = {
+    "id": (_ID, _CLASH),
+    "engine_id": (ENGINE_ID, ""),
+    "own_id": ("s.own_id", ""),
+    "id_clash": ("(c.own_id IS NOT NULL)", _CLASH),
+    "row": ("s.row", ""),
+    "file": ("f.name", _FILE),
+    "file_id": ("s.file_id", ""),
+    "line": ("s.line", ""),
+    "chars": ("s.chars", ""),
+    "words": ("s.words", ""),
+    "duplicate_of": ("coalesce(d.first_row, -1)", _DUPLICATE),
+}
+BUILT_IN_COLUMNS = tuple(_BUILT_IN)
+
+
+def files(con: duckdb.DuckDBPyConnection) -> list[FileRecord]:
+    """All files in order of addition."""
+    query = """SELECT f.file_id, s.role, s.name, f.name, f.path, f.sha256, f.bytes, f.format, f.mapping, f.usable,
+        f.bad, f.duplicates, f.added FROM files f JOIN sets s USING (set_id) ORDER BY f.file_id"""
+    return [FileRecord(*parsed(v, 8)) for v in con.execute(query).fetchall()]
+
+
+def targets(con: duckdb.DuckDBPyConnection) -> list[TargetSet]:
+    """The target sets in order of addition."""
+    query = """SELECT s.name, sum(f.usable)::BIGINT, sum(f.bad)::BIGINT FROM sets s JOIN files f USING (set_id)
+        WHERE s.role = 'target' GROUP BY s.set_id, s.name ORDER BY s.set_id"""
+    return [TargetSet(*values) for values in con.execute(query).fetchall()]
+
+
+def set_id_of(con: duckdb.DuckDBPyConnection, role: str, set_name: str) -> int | None:
+    """The number of a set, or None if nothing was ever added to it."""
+    found = first(con, "SELECT set_id FROM sets WHERE role = ? AND name = ?", [role, set_name])
+    return int(found[0]) if found else None
+
+
+def size(con: duckdb.DuckDBPyConnection, role: str, set_name: str) -> int:
+    """Usable rows of a set, 0 for one that does not exist."""
+    query = """SELECT coalesce(sum(f.usable), 0)::BIGINT FROM files f JOIN sets s USING (set_id)
+        WHERE s.role = ? AND s.name = ?"""
+    found = first(con, query, [role, set_name])
+    return int(found[0]) if found else 0
+
+
+def set_hash(con: duckdb.DuckDBPyConnection, role: str, set_name: str) -> str:
+    """SHA-256 over the content hashes and mappings of a set's files, in order of addition."""
+    parts = [[f.sha256, f.mapping] for f in files(con) if (f.role, f.set_name) == (role, set_name)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def rows(
+    con: duckdb.DuckDBPyConnection, asked: Sequence[int] | np.ndarray, *, role: str, set_name: str
+) -> list[StoredRow]:
+    """The rows with these numbers, in the order asked, repeats included; `EngineError` if one does not exist."""
+    numbers = [int(r) for r in asked]
+    if not numbers:
+        return []
+    set_id = _existing(con, role, set_name)
+    wanted = pa.table({"row": pa.array(sorted(set(numbers)), pa.int64())})
+    con.register("asked_rows", wanted)
+    try:
+        found = _fetch(con, "s.row IN (SELECT row FROM asked_rows)", [set_id])
+    finally:
+        con.unregister("asked_rows")
+    by_row = {r.row: r for r in found}
+    missing = [r for r in numbers if r not in by_row]
+    if missing:
+        raise EngineError(f"Row {missing[0]} does not exist: the set has {size(con, role, set_name):,} usable rows.")
+    return [by_row[r] for r in numbers]
+
+
+def span(con: duckdb.DuckDBPyConnection, start: int, stop: int, *, role: str, set_name: str) -> list[StoredRow]:
+    """The rows from `start` up to `stop` (excluded) that exist, in row order."""
+    set_id = _existing(con, role, set_name)
+    return _fetch(con, "s.row >= ? AND s.row < ?", [set_id, start, stop])
+
+
+def bad_rows(con: duckdb.DuckDBPyConnection, *, file_id: int | None, limit: int, offset: int) -> list[StoredBadRow]:
+    """Rows set aside, in file and line order; of all files if `file_id` is None."""
+    query = """SELECT f.name, b.line, b.reason, b.excerpt FROM bad_rows b JOIN files f USING (file_id)
+        WHERE ?::INTEGER IS NULL OR b.file_id = ? ORDER BY b.file_id, b.line LIMIT ? OFFSET ?"""
+    return [StoredBadRow(*v) for v in con.execute(query, [file_id, file_id, limit, offset]).fetchall()]
+
+
+def columns(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """The original scalar fields of the pool in order of sight; one named like a built-in is `field:name`."""
+    query = "SELECT f.name FROM field_names f JOIN sets s USING (set_id) WHERE s.role = 'pool' ORDER BY f.position"
+    return [FIELD_PREFIX + n if n in _BUILT_IN else n for (n,) in con.execute(query).fetchall()]
+
+
+def column(con: duckdb.DuckDBPyConnection, name: str) -> np.ndarray:
+    """One value per usable pool row: a built-in (`BUILT_IN_COLUMNS`) or an original field.
+
+    Whole numbers are int64, numbers with gaps or fractions float64 (NaN where absent), flags bool, anything else
+    objects with None where absent; equal texts share one object. Raises `EngineError` for an unknown name.
+    """
+    set_id = set_id_of(con, "pool", "")
+    known = columns(con)
+    if name not in _BUILT_IN and name not in known:
+        raise EngineError(f"No column {name!r}. There are: {', '.join((*_BUILT_IN, *known))}.")
+    if set_id is None:
+        return np.array([], dtype=object)
+    if name in _BUILT_IN:
+        expression, joins = _BUILT_IN[name]
+        return _plain_column(_ordered(con, expression, joins, [set_id]))
+    field = name.removeprefix(FIELD_PREFIX) if name.removeprefix(FIELD_PREFIX) in _BUILT_IN else name
+    return _json_column(_ordered(con, "map_extract_value(s.fields, ?)", "", [field, set_id]))
+
+
+def row_of(con: duckdb.DuckDBPyConnection, sample_id: str) -> int:
+    """The pool row with this id (own id where unique, else engine id; an engine id always works)."""
+    set_id = set_id_of(con, "pool", "")
+    query = "SELECT row FROM samples WHERE set_id = ? AND own_id = ? LIMIT 2"
+    found = con.execute(query, [set_id, sample_id]).fetchall()
+    if len(found) == 1:
+        return int(found[0][0])
+    digits, _, number = sample_id.rpartition("-")
+    if len(digits) == ENGINE_ID_DIGITS and number.isdecimal() and len(number) <= 18:
+        query = f"SELECT s.row FROM samples s WHERE s.set_id = ? AND s.row = ? AND {ENGINE_ID} = ?"
+        by_engine = first(con, query, [set_id, int(number), sample_id])
+        if by_engine:
+            return int(by_engine[0])
+    if found:
+        raise EngineError(f"The id {sample_id!r} is borne by several rows: use the engine id of the one you mean.")
+    raise EngineError(f"No sample has the id {sample_id!r}. Look it up on the Pool page or in the scores file.")
+
+
+def parsed(values: tuple[Any, ...], *places: int) -> list[Any]:
+    """The values with those at `places` read as JSON."""
+    return [json.loads(v) if at in places else v for at, v in enumerate(values)]
+
+
+def _existing(con: duckdb.DuckDBPyConnection, role: str, set_name: str) -> int:
+    set_id = set_id_of(con, role, set_name)
+    if set_id is None:
+        what = "The pool is empty" if role == "pool" else f"There is no {role} set {set_name!r}"
+        raise EngineError(f"{what}: add a file first.")
+    return set_id
+
+
+def _fetch(con: duckdb.DuckDBPyConnection, where: str, values: list[Any]) -> list[StoredRow]:
+    query = f"""WITH s AS MATERIALIZED (SELECT * FROM samples s WHERE s.set_id = ? AND {where})
+        SELECT s.row, {_ID}, {ENGINE_ID}, s.own_id, f.name, s.line, s.raw, s.messages, s.fields, s.chars, s.words,
+        coalesce(d.first_row, -1) FROM s {_FILE} {_CLASH} {_DUPLICATE} ORDER BY s.row"""
+    return [_stored(v) for v in con.execute(query, values).fetchall()]
+
+
+def _stored(v: tuple[Any, ...]) -> StoredRow:
+    fields = {name: json.loads(text) for name, text in v[8].items()}
+    return StoredRow(*[*v[:7], decode_messages(v[7]), fields, *v[9:]])
+
+
+def _ordered(con: duckdb.DuckDBPyConnection, expression: str, joins: str, values: list[Any]) -> pa.ChunkedArray:
+    query = f"SELECT {expression} AS value FROM samples s {joins} WHERE s.set_id = ? ORDER BY s.row"
+    return con.sql(query, params=values).to_arrow_table().column("value")
+
+
+def _plain_column(values: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return _shared_objects(values, lambda text: text)
+    return values.to_numpy()
+
+
+def _json_column(values: pa.ChunkedArray) -> np.ndarray:
+    objects = _shared_objects(values, json.loads)
+    kinds = {type(v) for v in set(objects.tolist())}
+    return objects.astype(_dtype(kinds, objects))
+
+
+def _dtype(kinds: set[type], objects: np.ndarray) -> Any:
+    if kinds == {bool}:
+        return bool
+    if kinds == {int} and all(-(2**63) <= v < 2**63 for v in objects):
+        return np.int64
+    numbers = bool(kinds) and kinds <= {int, float, type(None)} and kinds != {type(None)}
+    return np.float64 if numbers else object
+
+
+def _shared_objects(values: pa.ChunkedArray, make: Any) -> np.ndarray:
+    """An object array (n,) in which equal texts are one object; null becomes None."""
+    coded = values.combine_chunks().dictionary_encode()
+    coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
+    distinct = np.empty(len(coded.dictionary) + 1, dtype=object)
+    for at, text in enumerate(coded.dictionary.to_pylist()):
+        distinct[at] = make(text)
+    codes = coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)
+    return distinct[codes]

@@ -1,0 +1,190 @@
+"""Selections: named, versioned subsets of the pool; a draft becomes approved as a whole by a person.
+
+Saving under a name always makes the next version; no version is ever changed. Approval is a record beside it (who,
+when, note). A selection holds no rejected row: people's decisions beat any strategy.
+Does not choose rows (`engine.selection`) and does not write them out (`engine.export`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from engine.errors import EngineError
+from engine.store import decisions, reading
+from engine.store.artifacts import finite
+from engine.store.records import now
+
+
+@dataclass(frozen=True)
+class Selection:
+    """One version of a selection.
+
+    `rows`: int64 (k,) pool rows, ascending. `weights`: float32 (k,) or None. `spec`: how it was made. `run`: the run
+    whose scores it rests on. `decision_batch`: the latest batch of decisions it could know. `by`: who saved it.
+    """
+
+    name: str
+    version: int
+    state: Literal["draft", "approved"]
+    spec: dict[str, Any]
+    rows: np.ndarray
+    weights: np.ndarray | None
+    run: str | None
+    created: str
+    by: str
+    approved_by: str | None
+    approved_at: str | None
+    note: str
+    decision_batch: int
+
+
+def save(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    *,
+    spec: Mapping[str, Any],
+    rows: Sequence[int] | np.ndarray,
+    weights: Sequence[float] | np.ndarray | None,
+    by: str,
+) -> Selection:
+    """Keep a new version as a draft (inside the caller's transaction) and return it; `spec["run"]` names its run.
+
+    Raises `EngineError` for a bad name, no rows, repeated or unknown rows, rejected rows, bad weights, no author.
+    """
+    _check_text(name, "A selection", 100)
+    _check_text(by, "The person who saves a selection", 200)
+    numbers, kept = _checked(con, rows, weights)
+    spec = finite(dict(spec))
+    version = 1 + max((v for (v,) in _find(con, name, "version")), default=0)
+    number = 1 + max((v for (v,) in con.execute("SELECT selection FROM selections").fetchall()), default=0)
+    values = [number, name, version, json.dumps(spec, ensure_ascii=False), spec.get("run"), kept is not None]
+    con.execute(
+        "INSERT INTO selections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*values, now(), by, decisions.last_batch(con)]
+    )
+    _insert_rows(con, number, numbers, kept)
+    return get(con, name, version)
+
+
+def approve(con: duckdb.DuckDBPyConnection, name: str, *, by: str, note: str, version: int | None) -> Selection:
+    """Approve a version (the latest by default) and return it.
+
+    Raises `EngineError` if it is approved already, or if one of its rows was rejected since it was saved.
+    """
+    _check_text(by, "The person who approves", 200)
+    selection = get(con, name, version)
+    title = f"{selection.name!r} version {selection.version}"
+    if selection.state == "approved":
+        raise EngineError(
+            f"Selection {title} was approved by {selection.approved_by} at {selection.approved_at}. "
+            "Save a new version to change it; it was left as it is."
+        )
+    rejected = int((decisions.current(con)[selection.rows] == decisions.REJECT).sum())
+    if rejected:
+        raise EngineError(
+            f"Selection {title} holds {rejected:,} rows that were rejected since it was saved. "
+            "Select again and approve the new version; nothing was approved."
+        )
+    number = _find(con, selection.name, "selection", selection.version)[0][0]
+    con.execute("INSERT INTO selection_approvals VALUES (?, ?, ?, ?)", [number, by, now(), note])
+    return get(con, selection.name, selection.version)
+
+
+def get(con: duckdb.DuckDBPyConnection, name: str, version: int | None = None) -> Selection:
+    """The selection of this name, latest version by default; `EngineError` naming what there is if it is missing."""
+    found = _load(con, "WHERE s.name = ? AND (?::INTEGER IS NULL OR s.version = ?)", [name, version, version])
+    if found:
+        return found[-1]
+    known = sorted({n for (n,) in con.execute("SELECT name FROM selections").fetchall()})
+    if name in known:
+        versions = ", ".join(str(v) for (v,) in sorted(_find(con, name, "version")))
+        raise EngineError(f"Selection {name!r} has no version {version}. There are: {versions}.")
+    there = f"There are: {', '.join(known)}." if known else "None has been saved yet; select first."
+    raise EngineError(f"There is no selection {name!r}. {there}")
+
+
+def every(con: duckdb.DuckDBPyConnection) -> list[Selection]:
+    """All versions of all selections, in order of saving."""
+    return _load(con, "", [])
+
+
+def _load(con: duckdb.DuckDBPyConnection, where: str, values: list[Any]) -> list[Selection]:
+    query = f"""SELECT s.selection, s.name, s.version, s.spec, s.run, s.weighted, s.created, s.author,
+        a.author, a.made, coalesce(a.note, ''), s.decision_batch
+        FROM selections s LEFT JOIN selection_approvals a USING (selection) {where} ORDER BY s.selection"""
+    return [_selection(con, v) for v in con.execute(query, values).fetchall()]
+
+
+def _selection(con: duckdb.DuckDBPyConnection, v: tuple[Any, ...]) -> Selection:
+    query = "SELECT row, weight FROM selection_rows WHERE selection = ? ORDER BY row"
+    table = con.sql(query, params=[v[0]]).to_arrow_table()
+    return Selection(
+        name=v[1],
+        version=v[2],
+        state="draft" if v[8] is None else "approved",
+        spec=json.loads(v[3]),
+        rows=table.column("row").to_numpy().astype(np.int64),
+        weights=table.column("weight").to_numpy().astype(np.float32) if v[5] else None,
+        run=v[4],
+        created=v[6],
+        by=v[7],
+        approved_by=v[8],
+        approved_at=v[9],
+        note=v[10],
+        decision_batch=v[11],
+    )
+
+
+def _find(con: duckdb.DuckDBPyConnection, name: str, what: str, version: int | None = None) -> list[tuple[int]]:
+    query = f"SELECT {what} FROM selections WHERE name = ? AND (?::INTEGER IS NULL OR version = ?)"
+    return con.execute(query, [name, version, version]).fetchall()
+
+
+def _insert_rows(con: duckdb.DuckDBPyConnection, number: int, rows: np.ndarray, weights: np.ndarray | None) -> None:
+    kept = pa.nulls(len(rows), pa.float32()) if weights is None else pa.array(weights, pa.float32())
+    con.register("new_selection", pa.table({"row": pa.array(rows, pa.int32()), "weight": kept}))
+    try:
+        con.execute("INSERT INTO selection_rows SELECT ?, row, weight FROM new_selection ORDER BY row", [number])
+    finally:
+        con.unregister("new_selection")
+
+
+def _checked(
+    con: duckdb.DuckDBPyConnection, rows: Sequence[int] | np.ndarray, weights: Sequence[float] | np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    numbers = np.asarray(rows)
+    if numbers.ndim != 1 or not len(numbers) or not np.issubdtype(numbers.dtype, np.integer):
+        raise EngineError("A selection needs a list of at least one row number. Nothing was saved.")
+    order = np.argsort(numbers, kind="stable")
+    numbers = numbers[order].astype(np.int64)
+    pool = reading.size(con, "pool", "")
+    if numbers[0] < 0 or numbers[-1] >= pool:
+        wrong = numbers[0] if numbers[0] < 0 else numbers[-1]
+        raise EngineError(f"Row {wrong} does not exist: the pool has {pool:,} usable rows. Nothing was saved.")
+    if len(np.unique(numbers)) < len(numbers):
+        raise EngineError("A selection names each row once; some were repeated. Nothing was saved.")
+    rejected = int((decisions.current(con)[numbers] == decisions.REJECT).sum())
+    if rejected:
+        raise EngineError(f"{rejected:,} of the rows are rejected; a selection never holds those. Nothing was saved.")
+    return numbers, _checked_weights(weights, order)
+
+
+def _checked_weights(weights: Sequence[float] | np.ndarray | None, order: np.ndarray) -> np.ndarray | None:
+    if weights is None:
+        return None
+    values = np.asarray(weights, np.float32)
+    if values.shape != order.shape or not np.isfinite(values).all() or (values < 0).any():
+        raise EngineError("Weights are finite numbers, none negative, one per row. Nothing was saved.")
+    return values[order]
+
+
+def _check_text(text: str, what: str, longest: int) -> None:
+    if not text.strip() or text != text.strip() or len(text) > longest or not text.isprintable():
+        raise EngineError(
+            f"{what} needs a name of 1 to {longest} printable characters without spaces at the ends, got {text!r}. "
+            "Nothing was saved."
+        )

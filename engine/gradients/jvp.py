@@ -9,6 +9,7 @@ One pass carries the values once and all V tangents beside them; only the blocks
 has no rule for fused attention: the math form is used, and `notes` says so.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import sqrt
@@ -70,7 +71,10 @@ class JvpEmbedding:
         def move(direction: dict[str, Tensor]) -> Tensor:
             return torch.func.jvp(hidden, (values,), (direction,))[1]  # (B, H)
 
-        with _truncated(self.stack.owner, self.stack.attribute, self.depth), sdpa_kernel(SDPBackend.MATH):
+        shortened = _truncated(self.stack.owner, self.stack.attribute, self.depth)
+        with shortened, sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            # torch scripts its own forward-mode rules on first use, and warns of that
+            warnings.filterwarnings("ignore", message="`torch.jit.script", category=DeprecationWarning)
             return torch.func.vmap(move)(self.tangents)
 
 

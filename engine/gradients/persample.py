@@ -152,7 +152,9 @@ def _watched(model: nn.Module, sites: Sequence[Site], uses: _Uses) -> Iterator[l
 
     def begin(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if anchor:  # a block that is applied again belongs to the graph already
+            return None
         hidden = (args[0] if args else kwargs["hidden_states"]).detach().requires_grad_(True)
         anchor.append(hidden)
         return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})

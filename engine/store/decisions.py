@@ -1,6 +1,6 @@
 """Decisions of people about pool rows: an append-only log of batches, and its current state.
 
-Notation: a *code* is an index into `DECISIONS`: 0 none, 1 approve, 2 reject, 3 skip. A *batch* is one act of one
+Notation: a *code* is a value of `DECISIONS`: 0 none, 1 approve, 2 reject, 3 skip. A *batch* is one act of one
 person: rows, their new codes and the codes they had. Undoing is a further batch; nothing is ever deleted.
 The current state is the replay of all batches in order. A snapshot of it is kept beside the log once the replay
 grows long; it is a cache, taken in the same transaction, and a replay from nothing gives the same.
@@ -21,10 +21,11 @@ from engine.store.catalogue import first
 from engine.store.records import now
 
 Decision = Literal["approve", "reject", "skip", "clear"]
-DECISIONS: tuple[str, ...] = ("none", "approve", "reject", "skip")
 NONE, APPROVE, REJECT, SKIP = range(4)
-CODES: dict[str, int] = {"clear": NONE, "approve": APPROVE, "reject": REJECT, "skip": SKIP}
+DECISIONS: dict[str, int] = {"none": NONE, "approve": APPROVE, "reject": REJECT, "skip": SKIP}
 SNAPSHOT_AFTER = 50_000
+_STATE_OF = {"clear": "none"}
+_NAMES = tuple(DECISIONS)
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ def decide(
     Rows named twice count once. Raises `EngineError` for an unknown decision, no author, no row, or a row that does
     not exist; then nothing is recorded.
     """
-    if decision not in CODES:
+    if decision not in get_args(Decision):
         raise EngineError(f"{decision!r} is no decision; use {', '.join(get_args(Decision))}. Nothing was recorded.")
     pool = reading.size(con, "pool", "")
     numbers = _checked_rows(rows, pool)
-    codes = np.full(len(numbers), CODES[decision], np.int8)
+    codes = np.full(len(numbers), DECISIONS[_STATE_OF.get(decision, decision)], np.int8)
     return _append(con, numbers, codes, pool=pool, by=by, note=note, kind="decide", undoes=None)
 
 
@@ -146,7 +147,7 @@ def entries(con: duckdb.DuckDBPyConnection, *, rows: Sequence[int] | None, limit
     else:
         numbers = [int(r) for r in rows]
         found = con.execute(query.format(where="WHERE list_contains(?::INTEGER[], row)"), [numbers, limit]).fetchall()
-    return [DecisionEntry(v[0], v[1], DECISIONS[v[2]], DECISIONS[v[3]], *v[4:]) for v in found]
+    return [DecisionEntry(v[0], v[1], _NAMES[v[2]], _NAMES[v[3]], *v[4:]) for v in found]
 
 
 @dataclass(frozen=True)

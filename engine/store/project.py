@@ -154,7 +154,7 @@ class Project:
                 bad=sum(f.bad for f in pool),
                 duplicates=sum(f.duplicates for f in pool),
                 targets={t.name: t.rows for t in reading.targets(con)},
-                decisions={name: int(codes[at]) for at, name in enumerate(decisions.DECISIONS)},
+                decisions={name: int(codes[code]) for name, code in decisions.DECISIONS.items()},
             )
 
     def pool_hash(self) -> str:
@@ -257,7 +257,7 @@ class Project:
             return decisions.undo(con, by=by, batch=batch)
 
     def decisions(self) -> np.ndarray:
-        """The decision code of every usable pool row, int8 (n,); codes index `decisions.DECISIONS`."""
+        """The decision code of every usable pool row, int8 (n,); codes as in `decisions.DECISIONS`."""
         with self.session() as con:
             return decisions.current(con)
 

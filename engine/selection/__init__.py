@@ -1,1 +1,1 @@
-"""Choosing subsets: sizes, strategies and the decisions they must honour."""
+"""Choosing rows by score: sizes, who may go in, strategies."""

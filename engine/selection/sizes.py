@@ -1,0 +1,38 @@
+"""How many rows a selection shall have, from the text a person writes. Does not choose rows."""
+
+import re
+
+from engine.errors import EngineError
+
+_COUNT = re.compile(r"[0-9][0-9_,]*")
+_SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
+
+
+def size_of(text: str, usable: int) -> int:
+    """Return the number of rows meant by `text`: "500", or "10%" = floor of the usable rows, at least 1.
+
+    Thousands may be parted by commas or underscores. Raises `EngineError` for an empty pool, zero, nonsense, and more
+    than there is.
+    """
+    asked = str(text).strip()
+    if usable < 1:
+        raise EngineError("The pool has no usable row to select from. Add a file first; nothing was selected.")
+    share, count = _SHARE.fullmatch(asked), _COUNT.fullmatch(asked)
+    if share:
+        size = _share_of(share[1], usable)
+    elif count:
+        size = int(re.sub("[_,]", "", asked))
+    else:
+        raise EngineError(f"{text!r} is no size: write a number of rows such as 500, or a share such as 10%.")
+    if size < 1:
+        raise EngineError(f"{text!r} selects nothing: ask for at least one row.")
+    if size > usable:
+        raise EngineError(f"{text!r} asks for more than the {usable:,} usable rows. Ask for at most {usable}.")
+    return size
+
+
+def _share_of(digits: str, usable: int) -> int:
+    """Floor of the share, in whole numbers so that 10 % of 90 is 9 whatever the binary fraction; at least 1."""
+    whole, _, fraction = digits.partition(".")
+    scaled = int(whole + fraction)
+    return max(1, usable * scaled // (100 * 10 ** len(fraction))) if scaled else 0

@@ -1,0 +1,186 @@
+"""Choosing k rows by score: the best of one column, or every target's best in turn.
+
+Notation: n pool rows, t targets, k rows wanted, higher score = better. `include` rows are in and count towards k,
+`exclude` rows are out; both are bool (n,) masks or row numbers. NaN is never chosen; equal scores go by row order.
+Pure functions of arrays: does not know decisions, projects or how scores were made.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from engine.errors import EngineError
+
+Strategy = Literal["top", "round-robin"]
+Rows = np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """`rows`: int64 (k,) ascending pool rows; `reasons`: k short texts, why each row is in."""
+
+    rows: np.ndarray
+    reasons: list[str]
+
+
+def select_top(score: np.ndarray, k: int, *, include: Rows = None, exclude: Rows = None) -> Chosen:
+    """The included rows and the best others of `score` (n,), k in all.
+
+    Raises `EngineError` if more are included than k, or fewer can be chosen than k.
+    """
+    values = np.asarray(score)
+    if values.ndim != 1:
+        raise EngineError(f"One score per row is needed, got shape {values.shape}.")
+    inside, free = _masks(values.shape[0], k, include, exclude)
+    candidates = np.flatnonzero(free & ~np.isnan(values))
+    wanted = _wanted(k, inside, len(candidates))
+    best = candidates[best_first(values[candidates], wanted)]
+    return _chosen(inside, best, [f"rank {rank:,} by score" for rank in range(1, wanted + 1)])
+
+
+def select_round_robin(
+    matrix: np.ndarray,
+    k: int,
+    *,
+    include: Rows = None,
+    exclude: Rows = None,
+    seed: int = 0,
+    names: list[str] | None = None,
+) -> Chosen:
+    """The included rows, then every target in turn takes its best row not yet taken, until there are k.
+
+    `matrix` (n, t); the order of the targets is drawn anew each round from `seed`; a target without a row left is
+    passed over. `names` (t,) name the targets in the reasons. A row is a candidate if any target scores it.
+    Raises `EngineError` as `select_top` does. METHODS section 1, "Per-target scores".
+    """
+    values = np.asarray(matrix)
+    if values.ndim != 2 or values.shape[1] < 1:
+        raise EngineError(f"One score per row and target is needed, got shape {values.shape}.")
+    titles = names or [f"target {j + 1}" for j in range(values.shape[1])]
+    if len(titles) != values.shape[1]:
+        raise EngineError(f"{len(titles)} target names were given for {values.shape[1]} columns.")
+    inside, free = _masks(values.shape[0], k, include, exclude)
+    wanted = _wanted(k, inside, int((free & ~np.isnan(values).all(axis=1)).sum()))
+    queues = [_Queue(values[:, j], free, wanted, len(titles)) for j in range(len(titles))]
+    picked, by = _take_turns(queues, wanted, np.zeros(len(values), bool), np.random.default_rng(seed))
+    return _chosen(inside, picked, [f"pick {turn:,} of {titles[j]}" for j, turn in by])
+
+
+SelectTop = Callable[..., Chosen]
+STRATEGIES: dict[str, SelectTop] = {"top": select_top, "round-robin": select_round_robin}
+
+
+def best_first(score: np.ndarray, k: int) -> np.ndarray:
+    """Positions of the k largest of `score` (m,) without NaN, best first, ties by position; O(m + k log k)."""
+    m = len(score)
+    if k >= m:
+        return np.argsort(-_sortable(score), kind="stable")
+    if k < 1:
+        return np.zeros(0, np.int64)
+    values = _sortable(score)
+    threshold = np.partition(values, m - k)[m - k]
+    above = np.flatnonzero(values > threshold)
+    level = np.flatnonzero(values == threshold)[: k - len(above)]
+    positions = np.concatenate([above, level])
+    return positions[np.lexsort((positions, -values[positions]))]
+
+
+class _Queue:
+    """One target's candidates, best first, sorted only as far as they are asked for."""
+
+    def __init__(self, score: np.ndarray, free: np.ndarray, wanted: int, targets: int) -> None:
+        self.rows = np.flatnonzero(free & ~np.isnan(score))
+        self.score = score[self.rows]
+        self.depth = min(len(self.rows), 64 + 2 * -(-wanted // targets))
+        self.order = best_first(self.score, self.depth)
+        self.at = 0
+
+    def take(self, taken: np.ndarray) -> int | None:
+        """The best row not in `taken` (n,), or None when there is none left."""
+        while True:
+            while self.at < len(self.order):
+                row = int(self.rows[self.order[self.at]])
+                self.at += 1
+                if not taken[row]:
+                    return row
+            if self.depth >= len(self.rows):
+                return None
+            self.depth = min(len(self.rows), 4 * self.depth)
+            self.order = best_first(self.score, self.depth)
+
+
+def _take_turns(
+    queues: list[_Queue], wanted: int, taken: np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """The rows in the order taken, and for each (target, how many that target had taken with it)."""
+    picked: list[int] = []
+    by: list[tuple[int, int]] = []
+    turns = [0] * len(queues)
+    while len(picked) < wanted:
+        for j in generator.permutation(len(queues)).tolist():
+            row = queues[j].take(taken)
+            if row is None:
+                continue
+            taken[row] = True
+            turns[j] += 1
+            picked.append(row)
+            by.append((j, turns[j]))
+            if len(picked) == wanted:
+                break
+    return np.array(picked, np.int64), by
+
+
+def _sortable(score: np.ndarray) -> np.ndarray:
+    """Floats as they are, whole numbers and flags as float64, so that a sign can be turned."""
+    return score if np.issubdtype(score.dtype, np.floating) else score.astype(np.float64)
+
+
+def _masks(n: int, k: int, include: Rows, exclude: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Included rows, ascending, and the mask bool (n,) of rows a strategy may take."""
+    if k < 1:
+        raise EngineError(f"{k} rows were asked for; ask for at least one.")
+    inside, outside = _mask(n, include), _mask(n, exclude)
+    both = int((inside & outside).sum())
+    if both:
+        raise EngineError(f"{both:,} rows are to be included and excluded at once. Decide which; nothing was selected.")
+    return np.flatnonzero(inside), ~inside & ~outside
+
+
+def _mask(n: int, rows: Rows) -> np.ndarray:
+    if rows is None:
+        return np.zeros(n, bool)
+    given = np.asarray(rows)
+    if given.dtype == bool:
+        if given.shape != (n,):
+            raise EngineError(f"A mask over {n:,} rows is needed, got shape {given.shape}.")
+        return given
+    if given.size and (not np.issubdtype(given.dtype, np.integer) or given.min() < 0 or given.max() >= n):
+        raise EngineError(f"Row numbers from 0 to {n - 1} are needed to include or exclude rows.")
+    mask = np.zeros(n, bool)
+    mask[given.astype(np.int64)] = True
+    return mask
+
+
+def _wanted(k: int, inside: np.ndarray, candidates: int) -> int:
+    """How many rows a strategy has to find."""
+    if len(inside) > k:
+        raise EngineError(
+            f"{len(inside):,} rows are approved, more than the {k:,} asked for, and approved rows are always in. "
+            f"Ask for at least {len(inside)} or take approvals back; nothing was selected."
+        )
+    wanted = k - len(inside)
+    if wanted > candidates:
+        raise EngineError(
+            f"{k:,} rows were asked for, but only {len(inside) + candidates:,} can be selected: the others are "
+            f"rejected, left out or without a score. Ask for at most {len(inside) + candidates}; nothing was selected."
+        )
+    return wanted
+
+
+def _chosen(inside: np.ndarray, picked: np.ndarray, reasons: list[str]) -> Chosen:
+    rows = np.concatenate([inside, picked]).astype(np.int64)
+    texts = ["approved"] * len(inside) + reasons
+    order = np.argsort(rows)
+    return Chosen(rows=rows[order], reasons=[texts[at] for at in order.tolist()])

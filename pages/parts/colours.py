@@ -1,0 +1,211 @@
+"""Colours of points, and the legend that explains them.
+
+Every function takes n values and returns RGBA, uint8 (n, 4), with a `Legend`. The palettes can be told apart with
+the common colour deficiencies: blue to orange around zero for signed values, one dark-to-bright ramp (cividis) for
+amounts, Okabe and Ito's eight for categories. Ramps have 255 steps, so that colours travel as one byte per point.
+Rows without a value are a faint grey that no ramp contains. `dark` chooses the ramps for a dark background.
+
+Does not know what a score is and draws nothing itself, save `draw_legend`, which shows text as text only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+Colours = NDArray[np.uint8]
+Kind = Literal["diverging", "sequential", "categorical"]
+
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#7A5195")
+OTHER = "#8A8F98"
+MISSING = "#9A9FA8"
+MISSING_ALPHA = 110
+DECISIONS = {"none": OTHER, "approve": "#009E73", "reject": "#D55E00", "skip": "#E69F00"}
+_STEPS = 255
+_RAMPS: Mapping[tuple[str, bool], tuple[str, ...]] = {
+    ("diverging", False): ("#0B4F94", "#2F7CC0", "#7FAFD8", "#C9CDD2", "#F0A95B", "#DD7414", "#A84300"),
+    ("diverging", True): ("#6CC0FF", "#3E93DB", "#2F659B", "#4B4E55", "#A3611F", "#DE8423", "#FFB65C"),
+    ("sequential", False): ("#E3D98B", "#B9B573", "#8C8F78", "#666B77", "#3C4D6E", "#123570", "#00204D"),
+    ("sequential", True): ("#2F456F", "#4F5E78", "#717781", "#94917A", "#B9AE6B", "#DFCB55", "#FFE945"),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One category of a legend: its colour (#rrggbb), its name and how many rows have it."""
+
+    colour: str
+    text: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the colours mean. `stops` is a ramp from left to right, `ticks` are (0..1, text) along it."""
+
+    kind: Kind
+    title: str
+    unit: str = ""
+    stops: tuple[str, ...] = ()
+    ticks: tuple[tuple[float, str], ...] = ()
+    entries: tuple[Entry, ...] = ()
+    note: str = ""
+
+
+def diverging(
+    values: NDArray[np.floating[Any]],
+    *,
+    title: str = "Influence",
+    unit: str = "",
+    dark: bool = False,
+    clip: tuple[float, float] = (1.0, 99.0),
+) -> tuple[Colours, Legend]:
+    """Colours of signed values: blue below zero, orange above, quiet at zero.
+
+    Zero is always the middle and both sides have one scale: it reaches the larger of the `clip` percentiles'
+    magnitudes. Values beyond it have the end colours, and the legend says so.
+    """
+    finite = _finite(values)
+    reach = float(np.abs(np.percentile(finite, clip)).max()) if finite.size else 0.0
+    reach = reach or float(np.abs(finite).max(initial=0.0)) or 1.0
+    ticks = _ticks(-reach, reach, (0.0, 0.25, 0.5, 0.75, 1.0), signed=True)
+    return _ramped(values, -reach, reach, Legend("diverging", title, unit, ticks=ticks), dark=dark, clip=clip)
+
+
+def sequential(
+    values: NDArray[np.floating[Any]],
+    *,
+    title: str,
+    unit: str = "",
+    dark: bool = False,
+    clip: tuple[float, float] = (1.0, 99.0),
+) -> tuple[Colours, Legend]:
+    """Colours of amounts, such as uncertainty or length, from the lower to the upper `clip` percentile."""
+    finite = _finite(values)
+    low, high = (float(v) for v in np.percentile(finite, clip)) if finite.size else (0.0, 1.0)
+    if low == high and finite.size:
+        low, high = float(finite.min()), float(finite.max())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    ticks = _ticks(low, high, (0.0, 0.5, 1.0), signed=False)
+    return _ramped(values, low, high, Legend("sequential", title, unit, ticks=ticks), dark=dark, clip=clip)
+
+
+def categorical(
+    codes: NDArray[np.integer[Any]],
+    names: Sequence[str],
+    *,
+    title: str,
+    most: int = len(OKABE_ITO),
+    fixed: Mapping[str, str] | None = None,
+) -> tuple[Colours, Legend]:
+    """Colours of categories: the commonest `most` (at most eight) have their own, the rest share one, "other".
+
+    Args:
+        codes: category of each row, (n,), an index into `names`; a negative one means none.
+        names: the categories.
+        fixed: colours (#rrggbb) by name that never change, such as `DECISIONS`; `most` then does not count them.
+    """
+    counts = np.bincount(codes[codes >= 0].astype(np.int64), minlength=len(names))
+    if len(counts) > len(names):
+        raise ValueError(f"Codes reach {len(counts) - 1}, but there are {len(names)} names.")
+    chosen = _category_colours(counts, names, min(most, len(OKABE_ITO)), fixed or {})
+    table = np.array(
+        [*[(*_rgb(chosen.get(i, OTHER)), 255) for i in range(len(names))], (*_rgb(MISSING), MISSING_ALPHA)]
+    )
+    rgba = table.astype(np.uint8)[np.where(codes >= 0, codes, len(names))]
+    entries = [Entry(colour, names[i], int(counts[i])) for i, colour in chosen.items()]
+    rest = [i for i in range(len(names)) if i not in chosen and counts[i]]
+    if rest:
+        entries.append(Entry(OTHER, f"other ({len(rest)})", int(counts[rest].sum())))
+    missing = int((codes < 0).sum())
+    if missing:
+        entries.append(Entry(MISSING, "none", missing))
+    return rgba, Legend("categorical", title, entries=tuple(entries))
+
+
+def draw_legend(legend: Legend) -> None:
+    """Show a legend; names are shown as text, whatever they contain."""
+    from pages.parts.point_map import mount
+
+    mount(
+        data={
+            "kind": "legend",
+            "title": legend.title,
+            "unit": legend.unit,
+            "stops": list(legend.stops),
+            "ticks": [[place, text] for place, text in legend.ticks],
+            "entries": [[entry.colour, entry.text, entry.count] for entry in legend.entries],
+            "note": legend.note,
+        }
+    )
+
+
+def is_dark() -> bool:
+    """Whether the page is shown on a dark background."""
+    return st.context.theme.type == "dark"
+
+
+def _category_colours(
+    counts: NDArray[np.int64], names: Sequence[str], most: int, fixed: Mapping[str, str]
+) -> dict[int, str]:
+    """Colour by category number, commonest first; ties by number."""
+    order = [int(i) for i in np.lexsort((np.arange(len(counts)), -counts)) if counts[i]]
+    free = [colour for colour in OKABE_ITO if colour not in fixed.values()]
+    own = [i for i in order if names[i] not in fixed]
+    shown = own if len(own) <= most else own[: most - 1] if most > 1 else []
+    given = dict(zip(shown, free))
+    return {i: fixed.get(names[i]) or given[i] for i in order if names[i] in fixed or i in given}
+
+
+def _ramped(
+    values: NDArray[np.floating[Any]], low: float, high: float, legend: Legend, *, dark: bool, clip: tuple[float, float]
+) -> tuple[Colours, Legend]:
+    stops = _RAMPS[legend.kind, dark]
+    table = np.concatenate([_ramp(stops), [[*_rgb(MISSING), MISSING_ALPHA]]]).astype(np.uint8)
+    known = np.isfinite(values)
+    share = (np.where(known, values, low).astype(np.float64) - low) / (high - low)
+    step = np.rint(np.clip(share, 0.0, 1.0) * (_STEPS - 1)).astype(np.int64)
+    beyond = int(((share < 0) | (share > 1)).sum())
+    missing = int(len(values) - known.sum())
+    notes = []
+    if beyond:
+        notes.append(f"{beyond:,} beyond percentiles {clip[0]:g} and {clip[1]:g} have the end colours")
+    if missing:
+        notes.append(f"{missing:,} without a value are faint grey")
+    described = Legend(legend.kind, legend.title, legend.unit, stops=stops, ticks=legend.ticks, note="; ".join(notes))
+    return table[np.where(known, step, _STEPS)], described
+
+
+def _ramp(stops: Sequence[str]) -> NDArray[np.float64]:
+    """The ramp's 255 opaque colours, (255, 4), straight between its stops."""
+    corners = np.array([_rgb(stop) for stop in stops], dtype=np.float64)
+    at = np.linspace(0, len(stops) - 1, _STEPS)
+    channels = [np.rint(np.interp(at, np.arange(len(stops)), corners[:, c])) for c in range(3)]
+    return np.stack([*channels, np.full(_STEPS, 255.0)], axis=1)
+
+
+def _ticks(low: float, high: float, places: Sequence[float], *, signed: bool) -> tuple[tuple[float, str], ...]:
+    return tuple((place, _number(low + place * (high - low), signed=signed, span=high - low)) for place in places)
+
+
+def _number(value: float, *, signed: bool, span: float) -> str:
+    """Three digits, as many as the span needs, with a true minus sign."""
+    if abs(value) < 1e-9 * span:
+        return "0"
+    sign = "−" if value < 0 else "+" if signed else ""
+    size = abs(value)
+    if 1000 <= size < 1e6:
+        return f"{sign}{size:,.0f}"
+    return f"{sign}{size:.3g}"
+
+
+def _finite(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    return values[np.isfinite(values)]
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

@@ -1,0 +1,253 @@
+"""The point map: a WebGL2 component that draws up to millions of points and tells what was lassoed or pointed at.
+
+    event = point_map(key="map", xy=xy, colours=colours, excluded=~passes, hover_text=text_of_row)
+    if event.lasso: chosen = polygon_mask(xy, event.lasso)
+
+Positions are float32 (n, 2) in data coordinates, y upwards; rows with NaN positions are not drawn. What a filter
+excludes is greyed and stays; what is selected lies on top. A lasso comes back as a polygon in data coordinates and
+is applied here, to all rows, drawn or not. Positions, colours and the rest travel apart (three mounts of one
+component, two of which show nothing), so that hovering sends a few hundred bytes and a new colouring does not send
+the positions again. Text is shown as text, never as markup.
+
+Mount it inside an `st.fragment`: each event reruns what is around it. Does not colour (see colours.py) and does not
+know projects, runs or filters.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+EXCLUDED, SELECTED = 1, 2
+EVENTS = ("lasso", "box", "clicked", "hovered")
+_MAGIC = b"TSPM"
+_HERE = Path(__file__).parent
+
+Point = tuple[float, float]
+Polygon = Sequence[Point]
+
+# Registered once per process, when this module is first imported.
+mount = st.components.v2.component(
+    "touchstone_point_map",
+    css=(_HERE / "point_map.css").read_text(encoding="utf-8"),
+    js=(_HERE / "point_map.js").read_text(encoding="utf-8"),
+)
+
+
+@dataclass(frozen=True)
+class MapLabel:
+    """A name at a place of the map; labels given first win where two would touch."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True)
+class MapEvent:
+    """What the user did. `lasso`, `box` (x0, y0, x1, y1) and `clicked` (a row) last for one run; `hovered` stays."""
+
+    lasso: list[Point] | None = None
+    box: tuple[float, float, float, float] | None = None
+    clicked: int | None = None
+    hovered: int | None = None
+
+
+def point_map(
+    *,
+    key: str,
+    xy: NDArray[np.float32],
+    colours: NDArray[np.uint8],
+    excluded: NDArray[np.bool_] | None = None,
+    selected: NDArray[np.bool_] | None = None,
+    labels: Sequence[MapLabel] = (),
+    outlines: Sequence[Polygon] = (),
+    hover_text: str | Callable[[int], str] | None = None,
+    height: int = 560,
+    on_event: Callable[[], None] | None = None,
+) -> MapEvent:
+    """Draw the map and return what happened on it.
+
+    Args:
+        key: name of this map, unique on the page; the camera and the events belong to it.
+        xy: positions (n, 2). colours: RGBA (n, 4), see colours.py.
+        excluded: rows that a filter leaves out (n,), greyed. selected: rows to emphasise (n,), drawn even if excluded.
+        labels: names on the map, most important first. outlines: polygons to draw, such as lassoes in force.
+        hover_text: the text of the row last hovered over (`read_event(key).hovered`), or a function from a row to
+            its text, called for that row only. None: hovering asks for nothing and reruns nothing.
+        height: CSS pixels.
+        on_event: called before the rerun that a lasso, a box or a click causes; `read_event(key)` then tells it.
+
+    Raises `ValueError` where the arrays disagree about n or a colour is not four bytes.
+    """
+    n = _checked(xy, colours, excluded, selected)
+    before = read_event(key)
+    row = before.hovered if before.hovered is not None and before.hovered < n else None
+    text = hover_text(row) if callable(hover_text) and row is not None else hover_text
+    hover = {"row": row, "text": text} if row is not None and isinstance(text, str) else None
+    view = {
+        "kind": "view",
+        "name": key,
+        "labels": [[float(label.x), float(label.y), label.text] for label in labels],
+        "outlines": [[[float(x), float(y)] for x, y in outline] for outline in outlines],
+        "hover": hover,
+        "asksHover": hover_text is not None,
+        "height": int(height),
+    }
+    react = on_event or _nothing
+    result = mount(
+        key=key,
+        data=view,
+        on_lasso_change=react,
+        on_box_change=react,
+        on_clicked_change=react,
+        on_hovered_change=_nothing,
+    )
+    mount(key=f"{key}-points", data=pack("points", key, {"xy": np.ascontiguousarray(xy, dtype=np.float32)}))
+    mount(key=f"{key}-style", data=pack("style", key, _style(colours, excluded, selected)))
+    return _event(result)
+
+
+def read_event(key: str) -> MapEvent:
+    """What the map `key` last told, for use in callbacks and before the map is drawn; empty where it is not there."""
+    return _event(st.session_state.get(key) or {})
+
+
+def polygon_mask(xy: NDArray[np.floating[Any]], polygon: Polygon) -> NDArray[np.bool_]:
+    """Which of n positions lie inside a polygon, by the even-odd rule; bool (n,).
+
+    A position on a left or lower edge counts as inside, on a right or upper edge as outside, so that polygons that
+    share an edge share no position. Fewer than three corners contain nothing; NaN lies nowhere. Positions in the
+    bounding box are sorted by y once, and each edge then flips only those in its own band: the cost grows with how
+    often the polygon winds, not with its number of corners.
+    """
+    inside = np.zeros(len(xy), dtype=bool)
+    corners = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
+    if len(corners) < 3 or not np.isfinite(corners).all():
+        return inside
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    x, y = xy[:, 0], xy[:, 1]
+    near = np.flatnonzero((x >= low[0]) & (x <= high[0]) & (y >= low[1]) & (y <= high[1]))
+    near = near[np.argsort(y[near])]
+    px, py = np.asarray(x[near], dtype=np.float64), np.asarray(y[near], dtype=np.float64)
+    odd = np.zeros(len(near), dtype=bool)
+    following = np.roll(corners, -1, axis=0)
+    for (ax, ay), (bx, by) in zip(corners, following, strict=True):
+        if ay == by:
+            continue
+        if ay > by:
+            ax, ay, bx, by = bx, by, ax, ay
+        start, stop = np.searchsorted(py, (ay, by))  # the band ay <= y < by
+        band = slice(int(start), int(stop))
+        odd[band] ^= px[band] < ax + (py[band] - ay) * ((bx - ax) / (by - ay))
+    inside[near] = odd
+    return inside
+
+
+def box_mask(xy: NDArray[np.floating[Any]], box: Sequence[float]) -> NDArray[np.bool_]:
+    """Which of n positions lie in the box (x0, y0, x1, y1), its border included; bool (n,)."""
+    x0, y0, x1, y1 = box
+    x, y = xy[:, 0], xy[:, 1]
+    return (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
+
+
+def pack(kind: str, name: str, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Arrays as one block of bytes: magic, header length, JSON header, arrays; the header carries their hash."""
+    digest = hashlib.blake2b(digest_size=12)
+    sections, offset = [], 0
+    for label, values in arrays.items():
+        digest.update(f"{label}:{values.dtype}:{values.shape}".encode())
+        digest.update(values.tobytes())
+        sections.append({"name": label, "type": str(values.dtype), "offset": offset, "count": int(values.size)})
+        offset += values.nbytes
+    described = {"kind": kind, "name": name, "hash": digest.hexdigest()}
+    width = len(_header(described, sections, 10**9))
+    header = _header(described, sections, 8 + width).ljust(width)
+    body = [values.tobytes() for values in arrays.values()]
+    return b"".join([_MAGIC, width.to_bytes(4, "little"), header, *body])
+
+
+def _header(described: Mapping[str, str], sections: Sequence[dict[str, Any]], base: int) -> bytes:
+    placed = [{**section, "offset": section["offset"] + base} for section in sections]
+    return json.dumps({**described, "arrays": placed}).encode()
+
+
+def _style(
+    colours: NDArray[np.uint8], excluded: NDArray[np.bool_] | None, selected: NDArray[np.bool_] | None
+) -> dict[str, NDArray[np.uint8]]:
+    """Colours as codes into a palette where 256 do (a quarter of the bytes), and the flags."""
+    flags = np.zeros(len(colours), dtype=np.uint8)
+    if excluded is not None:
+        flags |= np.where(excluded, EXCLUDED, 0).astype(np.uint8)
+    if selected is not None:
+        flags |= np.where(selected, SELECTED, 0).astype(np.uint8)
+    whole = np.ascontiguousarray(colours).view(np.uint32).reshape(-1)
+    palette = _few_colours(whole)
+    if palette is None:
+        return {"colours": np.ascontiguousarray(colours).reshape(-1), "flags": flags}
+    codes = np.searchsorted(palette, whole).astype(np.uint8)
+    return {"palette": palette.view(np.uint8), "codes": codes, "flags": flags}
+
+
+def _few_colours(whole: NDArray[np.uint32]) -> NDArray[np.uint32] | None:
+    """The distinct colours in ascending order, or None where there are more than 256; a sample rules most out."""
+    if len(np.unique(whole[: 1 << 14])) > 256:
+        return None
+    palette = np.unique(whole)
+    return palette if len(palette) <= 256 else None
+
+
+def _checked(
+    xy: NDArray[np.float32],
+    colours: NDArray[np.uint8],
+    excluded: NDArray[np.bool_] | None,
+    selected: NDArray[np.bool_] | None,
+) -> int:
+    n = len(xy)
+    if xy.ndim != 2 or xy.shape[1] != 2:
+        raise ValueError(f"Positions must have shape (n, 2), got {xy.shape}.")
+    if colours.shape != (n, 4) or colours.dtype != np.uint8:
+        raise ValueError(f"Colours must be uint8 of shape ({n}, 4), got {colours.dtype} {colours.shape}.")
+    for label, flags in (("excluded", excluded), ("selected", selected)):
+        if flags is not None and flags.shape != (n,):
+            raise ValueError(f"`{label}` must have shape ({n},), got {flags.shape}.")
+    return n
+
+
+def _event(told: Mapping[str, Any]) -> MapEvent:
+    """Only well-formed values pass: what comes from a browser may be anything."""
+    values = {name: told.get(name) for name in EVENTS}
+    lasso = _numbers(values["lasso"], width=2)
+    box = _numbers([values["box"]], width=4)
+    return MapEvent(
+        lasso=[(x, y) for x, y in lasso] if lasso else None,
+        box=(box[0][0], box[0][1], box[0][2], box[0][3]) if box else None,
+        clicked=_row(values["clicked"]),
+        hovered=_row(values["hovered"]),
+    )
+
+
+def _numbers(rows: Any, *, width: int) -> list[list[float]] | None:
+    """Rows of `width` finite numbers, or None where anything else is among them."""
+    if not isinstance(rows, list) or not rows or len(rows) > 10_000:
+        return None
+    for row in rows:
+        if not isinstance(row, list | tuple) or len(row) != width:
+            return None
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) and np.isfinite(v) for v in row):
+            return None
+    return [[float(value) for value in row] for row in rows]
+
+
+def _row(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _nothing() -> None:
+    """The callback that makes an event part of the component's result."""

@@ -56,25 +56,27 @@ class View:
         return cls(values["rows"], values["pool_hash"], targets)
 
 
-def take_view(project: Project, names: Sequence[str] = ()) -> View:
-    """The pool and the target sets `names` (all where empty) as they are now.
+def take_view(project: Project, names: Sequence[str] | None = ()) -> View:
+    """The pool and the target sets `names` (all where empty, no set for None) as they are now.
 
     Raises `EngineError` where the pool is empty or a target set does not exist.
     """
     rows, sets = project.counts().pool, {target.name: target.rows for target in project.targets()}
     if not rows:
         raise EngineError(f"The pool of {project.path} is empty. Add rows with add-pool first. Nothing was started.")
-    unknown = [name for name in names if name not in sets]
+    unknown = [name for name in names or () if name not in sets]
     if unknown:
         raise EngineError(
             f"There is no target set {', '.join(map(repr, unknown))}; target sets: {', '.join(sets) or 'none'}. "
             "Add it with add-target. Nothing was started."
         )
-    targets = tuple(TargetView(n, sets[n], project.set_hash("target", n)) for n in (names or sets))
+    targets = tuple(
+        TargetView(n, sets[n], project.set_hash("target", n)) for n in ([] if names is None else names or sets)
+    )
     return View(rows, project.pool_hash(), targets)
 
 
-def frozen_view(project: Project, folder: JobFolder, names: Sequence[str] = ()) -> View:
+def frozen_view(project: Project, folder: JobFolder, names: Sequence[str] | None = ()) -> View:
     """The view the job took when it first began, taken now where it has not."""
     spec = folder.spec
     if "view" not in spec:

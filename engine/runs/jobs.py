@@ -64,12 +64,20 @@ class Job:
         return self.state in ACTIVE
 
 
-def create_job(project: HasJobs, kind: Kind, config: Config | dict[str, Any], *, run: str | None = None) -> JobFolder:
+def create_job(
+    project: HasJobs,
+    kind: Kind,
+    config: Config | dict[str, Any],
+    *,
+    run: str | None = None,
+    prepare_only: bool = False,
+) -> JobFolder:
     """Make a job folder in the state queued, with the next free id `<kind>-<number>`; starts nothing."""
     if kind not in KINDS:
         raise EngineError(f"There is no job of kind {kind!r}; kinds: {', '.join(KINDS)}. Nothing was started.")
     values = config if isinstance(config, dict) else config.to_dict()
-    spec = {"kind": kind, "config": values, "run": run, "created": time.time(), "version": engine.__version__}
+    spec: dict[str, Any] = {"kind": kind, "config": values, "run": run, "prepare_only": prepare_only}
+    spec |= {"created": time.time(), "version": engine.__version__}
     number = 1 + max((int(m[1]) for p in _folders(project) if (m := re.fullmatch(rf"{kind}-(\d+)", p.name))), default=0)
     while (project.jobs / f"{kind}-{number}").exists():
         number += 1
@@ -78,13 +86,21 @@ def create_job(project: HasJobs, kind: Kind, config: Config | dict[str, Any], *,
     return folder
 
 
-def submit(project: HasJobs, kind: Kind, config: Config | dict[str, Any], *, run: str | None = None) -> str:
+def submit(
+    project: HasJobs,
+    kind: Kind,
+    config: Config | dict[str, Any],
+    *,
+    run: str | None = None,
+    prepare_only: bool = False,
+) -> str:
     """Start a job in its own detached process and return its id at once.
 
-    `run`: the name of the run to be made (scoring only; None: a name is chosen). Raises `EngineError` for an unknown
-    kind. Jobs of one project run one after the other.
+    `run`: the name of the run to be made (None: a name is chosen). `prepare_only`: end in the state `prepared`, to be
+    run elsewhere; both for scoring only. Raises `EngineError` for an unknown kind. Jobs of one project run one after
+    the other.
     """
-    folder = create_job(project, kind, config, run=run)
+    folder = create_job(project, kind, config, run=run, prepare_only=prepare_only)
     _spawn(project, folder)
     return folder.id
 
@@ -132,6 +148,7 @@ def resume(project: HasJobs, job_id: str) -> str:
     if found.state == "done":
         raise EngineError(f"Job {job_id} is done; there is nothing to resume.")
     found.folder.withdraw_cancel()
+    found.folder.update_spec(prepare_only=False)
     write_progress(found.folder, replace(Progress(), phases=found.progress.phases))
     _spawn(project, found.folder)
     return job_id

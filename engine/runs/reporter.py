@@ -151,6 +151,8 @@ class FileReporter:
         self._computed = 0
         self._phase_began = self._written = time.monotonic()
         self._unwritten = False
+        self.end_state: State = "done"
+        self.end_message = ""
         self._stop = threading.Event()
 
     @property
@@ -176,6 +178,10 @@ class FileReporter:
                 self._progress, state=state, message=message, rate=None, eta_s=None, exit_status=exit_status
             )
             self._write()
+
+    def end_as(self, state: State, message: str) -> None:
+        """Choose the state in which `reporting` ends, where the block raises nothing."""
+        self.end_state, self.end_message = state, message
 
     def wait(self, message: str) -> None:
         """Say, in the state queued, what the job waits for."""
@@ -271,6 +277,7 @@ def reporting(folder: JobFolder, *, done: State = "done") -> Iterator[FileReport
     The exception goes on to the caller; one that is no `EngineError` leaves its traceback in the log.
     """
     reporter = FileReporter(folder)
+    reporter.end_as(done, "")
     reporter.begin()
     try:
         yield reporter
@@ -287,4 +294,4 @@ def reporting(folder: JobFolder, *, done: State = "done") -> Iterator[FileReport
         told = f"{type(error).__name__}: {error} (a defect; the details are in {folder.log_path})"
         reporter.finish("failed", told, exit_status=1)
         raise
-    reporter.finish(done)
+    reporter.finish(reporter.end_state, reporter.end_message)

@@ -43,10 +43,11 @@ def _runner(kind: str) -> Callable[[JobFolder, Reporter], None]:
     return runner
 
 
-def run_job(path: Path) -> JobFolder:
+def run_job(path: Path, *, begun: Callable[[], None] | None = None) -> JobFolder:
     """Run the job folder at `path` by itself, without its project; it ends in the state `computed`.
 
-    Carried back to its project, `resume` imports the results. Raises `EngineError` where another process works on it.
+    `begun` is called once the folder is held and its state is running. Carried back to its project, `resume` imports
+    the results. Raises `EngineError` where another process works on it.
     """
     folder = JobFolder.open(path)
     with held(folder.path / "lock") as got:
@@ -54,5 +55,7 @@ def run_job(path: Path) -> JobFolder:
             raise EngineError(f"Another process works on {path}; wait for it or cancel it. Nothing was started.")
         folder.withdraw_cancel()
         with reporting(folder, done="computed") as reporter:
+            if begun is not None:
+                begun()
             compute(folder, reporter)
     return folder

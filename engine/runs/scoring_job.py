@@ -14,6 +14,7 @@ from engine.progress import Reporter
 from engine.runs.config import NEEDS_TARGET, ScoreConfig
 from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_tokens
 from engine.runs.jobfolder import JobFolder
+from engine.runs.reporter import FileReporter
 from engine.runs.results import keep
 from engine.runs.runjob import compute
 from engine.runs.tokenizers import load_tokenizer
@@ -25,9 +26,12 @@ STAGE = "scores"
 NO_MODEL = frozenset({"random"})
 
 
-def work_score(project: Project, folder: JobFolder, reporter: Reporter) -> None:
+def work_score(project: Project, folder: JobFolder, reporter: FileReporter) -> None:
     """Score as `folder.spec` says and record the run; its name lands in `folder.result["run"]`."""
     if prepare_score(project, folder, reporter) is None:
+        if folder.spec.get("prepare_only"):
+            reporter.end_as("prepared", "the inputs are ready; run-job computes the scores here or elsewhere")
+            return
         compute(folder, reporter)
     bring_score(project, folder, reporter)
 
@@ -39,8 +43,9 @@ def prepare_score(project: Project, folder: JobFolder, reporter: Reporter) -> Pa
     """
     config = ScoreConfig.from_dict(folder.spec["config"])
     reporter.phase("preparing", 0)
-    view = frozen_view(project, folder, config.targets)
-    if config.method in NEEDS_TARGET and not view.targets:
+    aimed = config.method in NEEDS_TARGET
+    view = frozen_view(project, folder, config.targets if aimed else None)
+    if aimed and not view.targets:
         raise EngineError(
             f"The method {config.method} needs a target set, and the project has none. Add one with add-target, "
             "or use the method random. Nothing was started."

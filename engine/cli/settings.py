@@ -1,0 +1,62 @@
+"""`--set key=value` and the options with names of their own become one frozen configuration."""
+
+import types
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from engine.cli.app import WrongUsage
+from engine.errors import EngineError
+from engine.runs.config import MapConfig, ScoreConfig
+
+C = TypeVar("C", ScoreConfig, MapConfig)
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def configured(kind: type[C], pairs: Sequence[str], **options: Any) -> C:
+    """A configuration from `key=value` pairs and named options (None: not given).
+
+    Raises a usage error for an unknown key (naming the valid ones), a value of the wrong type or out of range, and a
+    key given both ways.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    hints = get_type_hints(kind)
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals:
+            raise WrongUsage(f"--set needs key=value, got {pair!r}.")
+        if key not in hints or key not in {field.name for field in fields(kind)}:
+            valid = ", ".join(field.name for field in fields(kind))
+            raise WrongUsage(f"There is no setting {key!r}. Valid settings: {valid}.")
+        if key in given:
+            raise WrongUsage(f"{key} is given twice; give it once, as an option or with --set.")
+        given[key] = _value(key, text.strip(), hints[key])
+    try:
+        return kind(**given)
+    except EngineError as error:
+        raise WrongUsage(str(error)) from error
+
+
+def _value(key: str, text: str, hint: Any) -> Any:
+    """`text` as the type of the field, which tells what was expected where it does not fit."""
+    if get_origin(hint) in (Union, types.UnionType):
+        inner = [option for option in get_args(hint) if option is not type(None)]
+        return (
+            None
+            if text.lower() in ("none", "auto") and len(inner) < len(get_args(hint))
+            else _value(key, text, inner[0])
+        )
+    if get_origin(hint) is tuple:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if get_origin(hint) is Literal or hint is str:
+        return text  # the configuration checks the choice
+    if hint is bool:
+        if text.lower() not in _TRUE + _FALSE:
+            raise WrongUsage(f"{key} is {text!r}; it must be true or false.")
+        return text.lower() in _TRUE
+    try:
+        return hint(text)
+    except ValueError as error:
+        noun = {int: "a whole number", float: "a number"}.get(hint, "a value")
+        raise WrongUsage(f"{key} is {text!r}; it must be {noun}.") from error

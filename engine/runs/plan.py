@@ -1,0 +1,192 @@
+"""What a scoring run would cost before it is started: rows, tokens, FLOPs, bytes and predicted seconds per phase.
+
+Notation: N parameters of the model, one token costs 2N FLOPs forward and 4N more backward. Token counts come from a
+seeded sample of rows and are estimates unless the sample is the whole set. Seconds come from a short measurement of the
+very operations on rows of this pool (`speeds.py`).
+
+Computes no score and writes nothing but the measured speeds.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engine.models.sources import resolve
+from engine.models.tokens import TokenTable, tokenize
+from engine.runs.config import NEEDS_TARGET, ScoreConfig
+from engine.runs.inputs import View, take_view
+from engine.runs.scoring_job import NO_MODEL
+from engine.runs.speeds import Speed, known_speed, measure_speed, remember_speed, speed_key
+from engine.runs.tokenizers import Tokenizer, load_tokenizer
+from engine.store.project import Project
+
+SAMPLE_ROWS = 256
+FORWARD, BACKWARD = 2, 4  # FLOPs per parameter and token
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase: its rows, tokens and FLOPs, and the seconds it should take here."""
+
+    name: str
+    rows: int
+    tokens: int
+    flops: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cost of one run. `bytes` are on disk, job folder and results together; `tokens` those of the pool.
+
+    `exact_seconds` is what measuring every row would take, for comparison (None where that is the method).
+    """
+
+    method: str
+    model: str
+    rows: int
+    targets: dict[str, int]
+    landmarks: int
+    tokens: int
+    tokens_are_estimated: bool
+    parameters: int
+    flops: float
+    bytes: int
+    seconds: float
+    phases: tuple[Phase, ...]
+    exact_seconds: float | None
+    device: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Sizes:
+    """Rows and tokens per set, estimated from samples."""
+
+    rows: int
+    tokens: int
+    targets: dict[str, int]
+    target_tokens: int
+    estimated: bool
+    sample: TokenTable
+    notes: list[str] = field(default_factory=list)
+
+
+def plan(project: Project, config: ScoreConfig) -> Plan:
+    """The cost of scoring `project` by `config` on this machine.
+
+    Raises `EngineError` as the run itself would: empty pool, unknown target or model, more landmarks than rows.
+    """
+    view = take_view(project, config.targets if config.method in NEEDS_TARGET else None)
+    landmarks = config.landmark_count(view.rows) if config.method == "landmark" else 0
+    if config.method in NO_MODEL:
+        return Plan(config.method, "", view.rows, {}, 0, 0, False, 0, 0.0, 5 * view.rows, 0.0, (), None, "cpu")
+    source = resolve(config.model)
+    tokenizer = load_tokenizer(source, max_length=config.max_length)
+    sizes = measure_sizes(project, view, tokenizer, seed=config.seed)
+    key = speed_key(source.sha256, config)
+    speed, fresh = known_speed(project, key), False
+    if speed is None:
+        speed, fresh = measure_speed(sizes.sample, config, source), True
+        remember_speed(project, key, speed)
+    warm = config.warms_up(source.kind)
+    phases = phases_of(config, sizes, speed, warm=warm)
+    exact = sum(p.seconds for p in _gradient_phases(sizes, speed, sizes.rows, "exact gradients"))
+    origin = "measured just now" if fresh else "measured earlier on this machine"
+    return Plan(
+        method=config.method,
+        model=config.model,
+        rows=view.rows,
+        targets=sizes.targets,
+        landmarks=landmarks,
+        tokens=sizes.tokens,
+        tokens_are_estimated=sizes.estimated,
+        parameters=speed.parameters,
+        flops=sum(p.flops for p in phases),
+        bytes=disk_bytes(config, sizes),
+        seconds=sum(p.seconds for p in phases),
+        phases=phases,
+        exact_seconds=None if config.method == "exact" else exact,
+        device=speed.device,
+        notes=(*sizes.notes, *speed.notes, f"speed {origin}; times exclude waiting for other jobs"),
+    )
+
+
+def phases_of(config: ScoreConfig, sizes: _Sizes, speed: Speed, *, warm: bool) -> tuple[Phase, ...]:
+    """The phases of a run with their costs; the names are those the run itself reports."""
+    found = [Phase("loading the model", 0, 0, 0.0, speed.loading)]
+    if warm:
+        share = config.warm_up_fraction * config.warm_up_epochs
+        found.append(_gradient_phase("warm-up", round(share * sizes.rows), round(share * sizes.tokens), speed))
+    found.append(_gradient_phase("target gradients", sum(sizes.targets.values()), sizes.target_tokens, speed))
+    if config.method == "exact":
+        return (*found, *_gradient_phases(sizes, speed, sizes.rows, "exact gradients"))
+    found += _gradient_phases(sizes, speed, config.landmark_count(sizes.rows), "landmark gradients")
+    found += _gradient_phases(sizes, speed, config.audit_count(sizes.rows), "audit gradients")
+    passes = 1 + (1 if config.embedding == "hidden" else 2 * config.jvp_tangents)  # the loss, and the embedding
+    flops = float(FORWARD * passes * speed.parameters * sizes.tokens)
+    found.append(Phase("embeddings", sizes.rows, sizes.tokens, flops, speed.embedding * sizes.tokens))
+    return tuple(found)
+
+
+def _gradient_phases(sizes: _Sizes, speed: Speed, rows: int, name: str) -> list[Phase]:
+    return [_gradient_phase(name, rows, round(sizes.tokens * rows / max(1, sizes.rows)), speed)]
+
+
+def _gradient_phase(name: str, rows: int, tokens: int, speed: Speed) -> Phase:
+    flops = float((FORWARD + BACKWARD) * speed.parameters * tokens)
+    return Phase(name, rows, tokens, flops, speed.gradients * tokens)
+
+
+def measure_sizes(project: Project, view: View, tokenizer: Tokenizer, *, seed: int) -> _Sizes:
+    """Tokens of the pool and of the targets, from a seeded sample of at most `SAMPLE_ROWS` rows of each."""
+    sample, pool_tokens = _tokens(project, "pool", "", view.rows, tokenizer, seed=seed)
+    per_target = [_tokens(project, "target", t.name, t.rows, tokenizer, seed=seed)[1] for t in view.targets]
+    estimated = max([view.rows, *(t.rows for t in view.targets)]) > SAMPLE_ROWS
+    cut = int(sample.truncated.sum())
+    notes = [f"tokens estimated from {len(sample)} rows"] if estimated else []
+    if cut:
+        notes.append(
+            f"about {cut / len(sample):.0%} of the rows are longer than {tokenizer.max_length} tokens and are cut"
+        )
+    targets = {t.name: t.rows for t in view.targets}
+    return _Sizes(view.rows, pool_tokens, targets, sum(per_target), estimated, sample, notes)
+
+
+def _tokens(
+    project: Project, role: str, name: str, rows: int, tokenizer: Tokenizer, *, seed: int
+) -> tuple[TokenTable, int]:
+    chosen = np.arange(rows)
+    if rows > SAMPLE_ROWS:
+        chosen = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE_ROWS, replace=False))
+    messages = [row.messages for row in project.rows(chosen, role=role, set_name=name)]
+    table = tokenize([messages], tokenizer.tokenizer, max_length=tokenizer.max_length)
+    return table, round(float(table.lengths.mean()) * rows)
+
+
+def disk_bytes(config: ScoreConfig, sizes: _Sizes) -> int:
+    """Bytes of token tables, measured values and results: an estimate from the shapes that are written."""
+    tokens = 5 * (sizes.tokens + sizes.target_tokens)
+    columns = sum(sizes.targets.values())
+    results = sizes.rows * (4 * (columns + len(sizes.targets) + 3) + 2)
+    width = 0 if config.method == "exact" else config.embedding_width
+    return tokens + 2 * results + 2 * 4 * sizes.rows * width
+
+
+def describe_plan(made: Plan) -> list[str]:
+    """The plan in lines a person reads."""
+    about = "about " if made.tokens_are_estimated else ""
+    lines = [
+        f"method     {made.method}"
+        + (f" with model {made.model} ({made.parameters:,} parameters)" if made.model else ""),
+        f"rows       {made.rows:,} in the pool, targets "
+        + (", ".join(f"{name} {rows:,}" for name, rows in made.targets.items()) or "none"),
+        f"tokens     {about}{made.tokens:,} in the pool",
+        f"work       {made.flops:.3g} FLOPs, {made.bytes / 1e6:,.1f} MB on disk",
+        f"device     {made.device}",
+    ]
+    lines += [f"  {p.name:<22} {p.rows:>9,} rows  {p.flops:>9.3g} FLOPs  {p.seconds:>9.1f} s" for p in made.phases]
+    lines.append(f"time       about {made.seconds:,.0f} s")
+    if made.exact_seconds is not None and made.exact_seconds > 0:
+        lines.append(f"           (gradients of every row would take about {made.exact_seconds:,.0f} s)")
+    return lines + [f"note       {note}" for note in made.notes]

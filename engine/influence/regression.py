@@ -212,9 +212,10 @@ def _factorise(gram: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
 
 
 def _well_posed(factor: np.ndarray) -> bool:
-    """Whether the pivots are above rounding, so that a solve means something."""
+    """Whether the pivots are well above rounding, so that a solve means something."""
     pivots = np.diagonal(factor)
-    return bool(pivots.min() ** 2 > len(factor) * np.finfo(factor.dtype).eps * pivots.max() ** 2)
+    rounding = 100 * np.sqrt(len(factor)) * np.finfo(factor.dtype).eps
+    return bool(pivots.min() ** 2 > rounding * pivots.max() ** 2)
 
 
 def _notes(config: RidgeConfig, sigma: float, rule: str, jitter: float, dtype: np.dtype) -> tuple[str, ...]:

@@ -22,7 +22,16 @@ Aggregate = Literal["mean", "max"]
 UNSCORABLE, EXACT, PROPAGATED = 0, 1, 2
 STATUS = {UNSCORABLE: "unscorable", EXACT: "exact", PROPAGATED: "propagated"}
 
-REDUCTIONS: dict[Aggregate, Callable[..., np.ndarray]] = {"mean": np.mean, "max": np.max}
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    return values.mean(axis=1, dtype=np.float64)  # wide, so that the memory layout cannot show in the last digit
+
+
+def _max(values: np.ndarray) -> np.ndarray:
+    return values.max(axis=1)
+
+
+REDUCTIONS: dict[Aggregate, Callable[[np.ndarray], np.ndarray]] = {"mean": _mean, "max": _max}
 
 
 def score_matrix(
@@ -47,23 +56,25 @@ def score_matrix(
         )
     rows, row_norms = _usable(grads, norms)
     items, item_norms = _usable(target_grads, target_norms)
-    if not np.isfinite(item_norms).any():
+    if np.isnan(item_norms).all():
         raise EngineError("No target item has a usable gradient, so there is nothing to score against.")
-    if unit == "inner-product":
-        row_norms, item_norms = np.where(np.isnan(row_norms), np.nan, 1.0), np.where(np.isnan(item_norms), np.nan, 1.0)
-    products = (rows / row_norms[:, None]) @ (items / item_norms[:, None]).T.astype(np.float32)
-    products[np.isnan(row_norms)] = np.nan  # whatever order the product summed in, a bad row is bad everywhere
+    if unit == "cosine":
+        rows /= row_norms[:, None]
+        items /= item_norms[:, None]
+    products = rows @ items.T  # (n, t)
+    products[np.isnan(row_norms)] = np.nan
     products[:, np.isnan(item_norms)] = np.nan
     return products
 
 
 def _usable(vectors: np.ndarray, norms: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors float32 with unusable ones zeroed, and norms float32 with theirs NaN."""
-    values = np.asarray(vectors, dtype=np.float32)
+    """A copy of the vectors in float32 with unusable ones zeroed, and float32 norms, NaN for those."""
+    values = np.array(vectors, dtype=np.float32)
     own = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
     length = own if norms is None else np.asarray(norms, dtype=np.float64)
     good = np.isfinite(own) & (own > 0) & np.isfinite(length) & (length > 0)
-    return np.where(good[:, None], values, 0), np.where(good, length, np.nan).astype(np.float32)
+    values[~good] = 0
+    return values, np.where(good, length, np.nan).astype(np.float32)
 
 
 def columns_of(matrix: np.ndarray, sets: Mapping[str, Sequence[int]], *, aggregate: Aggregate = "mean") -> np.ndarray:
@@ -96,12 +107,12 @@ def _column(
             f"Target set {name!r} has no item with a usable gradient ({len(chosen)} given). Check that its rows have "
             "a response the model can read, or score without it. Nothing was scored."
         )
-    return REDUCTIONS[aggregate](matrix[:, kept], axis=1).astype(np.float32)
+    return REDUCTIONS[aggregate](matrix[:, kept]).astype(np.float32)
 
 
 def over_sets(columns: np.ndarray) -> np.ndarray:
     """The aggregate score (n,) float32: the mean over the target sets' columns (n, s)."""
-    return columns.mean(axis=1).astype(np.float32)
+    return _mean(columns).astype(np.float32)
 
 
 def round_robin_input(matrix: np.ndarray, sets: Mapping[str, Sequence[int]]) -> np.ndarray:

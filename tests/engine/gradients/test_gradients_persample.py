@@ -230,13 +230,13 @@ class Looped(nn.Module):
 @dataclass
 class Holder:
     model: nn.Module
-    device: torch.device = torch.device("cpu")
+    device: torch.device
 
 
 def looped(**options) -> Holder:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Holder(Looped(**options).requires_grad_(False))
+        return Holder(Looped(**options).requires_grad_(False), torch.device("cpu"))
 
 
 def test_a_weight_used_several_times_has_its_cross_terms(samples, batch_of, gradient_oracle):

@@ -20,16 +20,21 @@ from torch import Tensor, nn
 class BatchLike(Protocol):
     """What this room reads of a batch: ids, attention and response (B, T), right-padded."""
 
-    ids: Tensor
-    attention: Tensor
-    response: Tensor
+    @property
+    def ids(self) -> Tensor: ...
+    @property
+    def attention(self) -> Tensor: ...
+    @property
+    def response(self) -> Tensor: ...
 
 
 class ModelLike(Protocol):
     """What this room reads of a loaded language model."""
 
-    model: Any
-    device: torch.device
+    @property
+    def model(self) -> Any: ...
+    @property
+    def device(self) -> torch.device: ...
 
 
 @dataclass(frozen=True)

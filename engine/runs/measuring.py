@@ -29,8 +29,9 @@ from engine.runs.config import ScoreConfig
 from engine.runs.jobfolder import JobFolder
 from engine.runs.shards import Table, compute_table
 
-Measure = Callable[[Batch], torch.Tensor]
+Measure = Callable[[Batch], np.ndarray]
 
+NO_GRADIENT = "its gradient is zero or it has no response token"
 EXACT_SHARD = 1024
 EMBEDDING_SHARD = 8192
 
@@ -98,9 +99,10 @@ class Measurer:
             found = self._table(f"target-{index}", table, np.arange(len(table)), self._gradients, self.projection.dim)
             values = np.asarray(found.arrays["values"])
             good = np.flatnonzero(np.isfinite(values).all(axis=1) & (values != 0).any(axis=1))
-            problems |= {f"{name}, item {row + 1}": reason for row, reason in found.problems.items()}
+            aside = {int(i): found.problems.get(int(i), NO_GRADIENT) for i in np.setdiff1d(np.arange(len(table)), good)}
+            problems |= {f"{name}, item {row + 1}": reason for row, reason in aside.items()}
             if not len(good):
-                reasons = "; ".join(sorted(set(found.problems.values()))[:3]) or "every gradient is zero"
+                reasons = "; ".join(sorted(set(aside.values()))[:3])
                 raise EngineError(f"The target set {name!r} has no usable item ({reasons}). Nothing was scored.")
             start = sum(map(len, grads))
             sets[name], items[name] = list(range(start, start + len(good))), good.tolist()
@@ -111,10 +113,10 @@ class Measurer:
         """`values` (m, t + 1) float32 of `rows`: their exact rows of P, and the response loss in the last column."""
         self.reporter.phase(name, len(rows))
 
-        def measure(batch: Batch) -> torch.Tensor:
+        def measure(batch: Batch) -> np.ndarray:
             grads, loss, _ = projected_gradients(self.lm, batch, self.projection)
             scores = score_matrix(grads.cpu().numpy(), targets.grads, unit=self.config.unit)
-            return torch.cat([torch.from_numpy(scores), loss.cpu()[:, None]], dim=1)
+            return np.column_stack([scores, loss.cpu().numpy()])
 
         return self._table(name, pool, rows, measure, len(targets.grads) + 1)
 
@@ -123,8 +125,8 @@ class Measurer:
         self.reporter.phase("embeddings", len(rows))
         embedding = self._embedding()
 
-        def measure(batch: Batch) -> torch.Tensor:
-            return torch.cat([embedding(batch), self._losses(batch)[:, None]], dim=1).cpu()
+        def measure(batch: Batch) -> np.ndarray:
+            return torch.cat([embedding(batch), self._losses(batch)[:, None]], dim=1).cpu().numpy()
 
         table = self._table("embeddings", pool, rows, measure, embedding.dim + 1, shard=EMBEDDING_SHARD)
         return table, embedding.notes
@@ -146,8 +148,8 @@ class Measurer:
         where = predictions(batch)
         return row_losses(response_logits(self.lm.model, batch, where), where)
 
-    def _gradients(self, batch: Batch) -> torch.Tensor:
-        return projected_gradients(self.lm, batch, self.projection)[0].cpu()
+    def _gradients(self, batch: Batch) -> np.ndarray:
+        return projected_gradients(self.lm, batch, self.projection)[0].cpu().numpy()
 
     def _table(
         self, name: str, table: TokenTable, rows: np.ndarray, measure: Measure, width: int, *, shard: int = EXACT_SHARD

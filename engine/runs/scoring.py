@@ -31,7 +31,7 @@ from engine.models.table import TokenTable
 from engine.progress import Reporter
 from engine.runs.config import ScoreConfig
 from engine.runs.jobfolder import JobFolder, write_json
-from engine.runs.measuring import Measurer, Targets, prepare_model
+from engine.runs.measuring import NO_GRADIENT, Measurer, Targets, prepare_model
 from engine.store.artifacts import read_json
 
 LANDMARK, AUDIT, WARM_UP, TRUNCATED = 1, 2, 4, 8
@@ -82,14 +82,13 @@ def run_score(folder: JobFolder, reporter: Reporter) -> None:
 def score_random(rows: int, config: ScoreConfig) -> Scored:
     """Uniform scores in [0, 1), fixed by the seed: the baseline. Every row counts as scored exactly."""
     score = np.random.default_rng((config.seed, 0)).random(rows, dtype=np.float32)
-    empty = np.full(rows, np.nan, dtype=np.float32)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "score": score,
         "columns": np.zeros((rows, 0), np.float32),
         "matrix": np.zeros((rows, 0), np.float32),
         "status": np.ones(rows, np.uint8),
         "roles": np.zeros(rows, np.uint8),
-        "loss": empty,
+        "loss": np.full(rows, np.nan, np.float32),
     }
     return Scored(arrays, notes=["Random scores: they say nothing about the rows and serve as the baseline."])
 
@@ -263,7 +262,7 @@ def _write(folder: JobFolder, config: ScoreConfig, scored: Scored, clock: Clock)
     for name, array in scored.arrays.items():
         np.save(folder.output / f"{name}.npy", array)
     status = scored.arrays["status"]
-    unscorable = {row: scored.problems.get(str(row), "no gradient") for row in np.flatnonzero(status == 0).tolist()}
+    unscorable = {row: scored.problems.get(str(row), NO_GRADIENT) for row in np.flatnonzero(status == 0).tolist()}
     write_json(folder.output / "problems.json", {str(row): reason for row, reason in unscorable.items()})
     kept = dict(list(unscorable.items())[:KEPT_PROBLEMS])
     summary = {

@@ -1,1 +1,1 @@
-"""Writing selections to files, with the manifest that reproduces them."""
+"""Writing a selection out: record forms, writers, where a file may lie, the manifest, and `export` itself."""

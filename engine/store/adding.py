@@ -73,10 +73,16 @@ def import_staged(
     _mark_clashes(con, set_id)
     _add_field_names(con, stage, set_id)
     mapping = json.dumps(info.mapping, sort_keys=True, ensure_ascii=False)
-    values = [file_id, set_id, Path(info.path).name or info.path, info.path, info.sha256, info.bytes, info.format]
+    path = _lasting(info.path)
+    values = [file_id, set_id, Path(path).name or path, path, info.sha256, info.bytes, info.format]
     values += [mapping, base, stage.rows, stage.bad, duplicates, now()]
     con.execute(f"INSERT INTO files VALUES ({', '.join('?' * len(values))})", values)
     return IntakeReport(stage.rows, stage.bad, duplicates, False, dict(stage.reasons), set_name)
+
+
+def _lasting(path: str) -> str:
+    """A path that means the same from any folder; the name of a hub data set stays as it is."""
+    return str(Path(path).expanduser().absolute()) if Path(path).expanduser().exists() else path
 
 
 def _same_mapping(record: FileRecord, info: SourceInfo) -> None:

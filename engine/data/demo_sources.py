@@ -1,5 +1,6 @@
 """The demo's sources: which generator makes each, and how large a share of the pool it has. Data only."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -12,6 +13,9 @@ from engine.data.demo_measures import CALENDAR, UNITS, calendar, units
 from engine.data.demo_reading import READING, reading
 from engine.data.demo_samples import Draft
 from engine.data.demo_sums import BARE, WORDS, arithmetic, word_problem
+from engine.data.demo_words import NAMES
+
+_NAME = re.compile(rf"\b(?:{'|'.join(NAMES)})\b|\b(?:he|she|his|her)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,12 @@ SOURCES: dict[str, Source] = {
 
 
 def draw_unlike(source: str, count: int, *, rng: Random, seen: set[str]) -> list[Draft]:
-    """`count` drafts of `source` whose prompts are not in `seen`; their prompts are added to it."""
+    """`count` drafts of `source` whose prompts differ from those in `seen` by more than people's names; adds theirs."""
     drafts: list[Draft] = []
     while len(drafts) < count:
         draft = SOURCES[source].draw(rng)
-        if draft.prompt not in seen:
-            seen.add(draft.prompt)
+        prompt = _NAME.sub("", draft.prompt)
+        if prompt not in seen:
+            seen.add(prompt)
             drafts.append(draft)
     return drafts

@@ -238,7 +238,7 @@ def _one_sum(rng: Random) -> Draft:
     kind = rng.choice("+-*/")
     left, right = rng.randint(2, 12), rng.randint(2, 12)
     if kind in "+-":
-        left, right = rng.randint(5, 60), rng.randint(2, 39)
+        left, right = rng.randint(5, 50), rng.randint(2, 20)
     if kind == "-":
         left += right
     if kind == "/":

@@ -91,7 +91,7 @@ def _drill(rng: Random, held_out: frozenset[str]) -> Document:
         left, right = rng.randint(0, 12), rng.randint(1, 12)
         kind = rng.choice("++--*/")
         if kind in "+-":
-            left, right = rng.randint(1, 99), rng.randint(1, 50)
+            left, right = rng.randint(1, 60), rng.randint(1, 30)
         if kind == "-":
             left += right
         result = {"+": left + right, "-": left - right, "*": left * right, "/": left}[kind]
@@ -110,8 +110,8 @@ def _function(rng: Random, held_out: frozenset[str]) -> Document:
 
 
 _MIXTURE: dict[Callable[[Random, frozenset[str]], Document], float] = {
-    _chat: 0.90,
+    _chat: 0.91,
     _drill: 0.04,
-    _piece: 0.04,
+    _piece: 0.03,
     _function: 0.02,
 }

@@ -49,7 +49,6 @@ def train_tokenizer(*, size: int, max_length: int, seed: int) -> PreTrainedToken
 
 def _texts(seed: int) -> list[str]:
     chats = [
-        "\n".join(text for text, weight in document.parts if weight)
-        for document in islice(documents(seed=seed), 16_000)
+        "\n".join(text for text, weight in document.parts if weight) for document in islice(documents(seed=seed), 8_000)
     ]
     return [*(chat.replace(END, "") for chat in chats), *pieces()[::2]]

@@ -1,0 +1,25 @@
+"""Home: the projects of this machine, how far each has come, and what to do next."""
+
+import streamlit as st
+
+from pages.parts import home, job_panel, paths, state
+from pages.parts.shell import errors_shown, open_frame
+
+project = open_frame("Home", "Find the samples of a pool that help your task, look at them, decide, export the subset.")
+
+with errors_shown():
+    if project is not None and not job_panel.panels(project, ("demo",)):
+        home.current(project)
+
+with errors_shown():
+    others = [path for path in paths.listed_projects() if str(path) != state.get("project")]
+    if others:
+        st.subheader("Other projects" if project else "Projects", anchor=False)
+        home.cards(others)
+
+with errors_shown():
+    st.subheader("Start something new", anchor=False)
+    demo, new, existing = st.columns(3)
+    home.demo(demo, first=project is None and not others)
+    home.create(new)
+    home.open_existing(existing)

@@ -1,0 +1,37 @@
+"""Map: the whole pool as points; colour it, filter it, lasso a region, decide on many at once."""
+
+import streamlit as st
+
+from pages.parts import chips, job_panel, map_colours, map_view, reads, run_choice
+from pages.parts.shell import open_page
+from pages.parts.words import plain
+
+with open_page(
+    "Map",
+    "See the pool as a whole: similar samples lie together. Lasso a region to select it.",
+    needs=("project", "pool"),
+) as project:
+    running = job_panel.panels(project, ("map", "demo"))
+    layout = reads.layout(project)
+    if layout is None:
+        map_view.build(project, running=running)
+        st.stop()
+    map_view.rebuild(project, layout)
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view = run_choice.choose(project) if reads.by_state(project, "runs") else None
+        choices = map_colours.choices(project, view)
+        chosen = st.selectbox("Colour by", list(choices), key="map_colour", width=260)
+        by_rank = st.toggle("By rank", key="map_by_rank", help="Colours scores by their rank instead of their value.")
+    chips.bar(project, view, key="map")
+    found = map_view.sets(project)
+    st.markdown(map_view.counts_line(found))
+
+    left, right = st.columns([5, 2], gap="medium")
+    with left:
+        map_view.plane(project, layout, found, choices[chosen](by_rank))
+        for note in layout.notes:
+            st.caption(plain(note))
+        map_view.actions(project, found)
+    with right:
+        map_view.panel(project, view)

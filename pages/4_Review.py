@@ -1,0 +1,28 @@
+"""Review: look at single samples, best or worst first, and decide from the keyboard."""
+
+import streamlit as st
+
+from pages.parts import chips, reads, review_desk, review_list, run_choice
+from pages.parts.shell import open_page
+
+with open_page(
+    "Review",
+    "Read single samples and decide: A approve, X reject, S skip, U undo, arrow keys to move.",
+    needs=("project", "pool"),
+) as project:
+    scored = bool(reads.by_state(project, "runs"))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view = run_choice.choose(project) if scored else None
+        options = list(review_list.ORDERS) if scored else ["random", "pool"]
+        order = st.selectbox(
+            "Order", options, format_func=review_list.ORDERS.__getitem__, key="review_order", width=200
+        )
+        undecided = st.toggle("Only undecided", key="review_undecided")
+        anew = st.button("Refresh the list", type="tertiary", help="Makes the list anew with the decisions so far.")
+    chips.bar(project, view, key="review")
+    if view is not None:
+        run_choice.coverage(project, view)
+    found = review_list.current(project, view, order, undecided=undecided, anew=anew)
+    if found.unscored and order in ("highest", "lowest"):
+        st.caption(f"{found.unscored:,} more pass the filters but have no score; see them in pool order.")
+    review_desk.desk(project, view)

@@ -1,0 +1,29 @@
+"""Select: choose the subset, see who is in and why, save it, approve it as a whole."""
+
+import streamlit as st
+
+from pages.parts import chips, choosing, run_choice, select_view
+from pages.parts.shell import errors_shown, open_page
+
+with open_page(
+    "Select",
+    "Choose the subset by size and strategy. Approved samples are always in, rejected ones never.",
+    needs=("project", "pool", "run"),
+) as project:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view = run_choice.choose(project)
+    run_choice.coverage(project, view)
+    chips.bar(project, view, key="select")
+    with errors_shown():
+        proposal = choosing.propose(project, view, select_view.wish())
+        select_view.figures(project, view, proposal)
+        tabs = st.tabs(["Composition", "Who is in and why", "Who just missed"], key="select_tabs", on_change="rerun")
+        for tab, block in zip(tabs, (select_view.composition, select_view.inside, select_view.outside)):
+            if tab.open:
+                with tab:
+                    block(project, view, proposal)
+        select_view.save(project, view, proposal)
+
+    st.subheader("Saved selections", anchor=False)
+    with errors_shown():
+        select_view.saved(project)

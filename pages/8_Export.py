@@ -1,0 +1,26 @@
+"""Export: write exactly the chosen rows, with a manifest that says how they came about."""
+
+import streamlit as st
+
+from pages.parts import export_view, reads
+from pages.parts.shell import empty, errors_shown, open_page
+
+with open_page(
+    "Export",
+    "Write exactly the selected samples to a file, with a manifest that makes the result reproducible.",
+    needs=("project", "pool"),
+) as project:
+    if not reads.by_state(project, "selections"):
+        empty("There is no selection to export", "Choose a subset and save it first.", "Select")
+        st.stop()
+    selection = export_view.choose(project)
+    asked = export_view.form(project, selection)
+    with errors_shown():
+        export_view.preview(project, selection, asked)
+    with errors_shown():
+        if st.button("Export", type="primary", key="export_go", icon=":material/output:"):
+            export_view.write(project, selection, asked)
+    with errors_shown():
+        export_view.written(project)
+    st.subheader("Exports of this project", anchor=False)
+    export_view.earlier(project)

@@ -1,0 +1,77 @@
+"""What a scoring run would cost, before it is started: at once what is counted, and on demand what is measured."""
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from engine.errors import EngineError
+from engine.runs.config import ScoreConfig
+from engine.store.project import Project
+from pages.parts import reads
+from pages.parts.shell import show_error
+from pages.parts.words import count, duration, plain, size
+
+if TYPE_CHECKING:
+    from engine.runs.plan import Plan
+
+_MADE = "ts_plan"
+
+
+def show(project: Project, config: ScoreConfig) -> None:
+    """The sizes of the run, and the measured plan if one was asked for with these settings.
+
+    Raises `EngineError` where the settings do not fit the pool.
+    """
+    st.caption(plain(sizes(project, config)))
+    if config.method == "random":
+        return
+    key = (str(project.path), reads.by_state(project, "pool_hash"), config)
+    if st.button("Estimate time and cost", key="plan_make", icon=":material/timer:"):
+        _make(project, config, key)
+    kept = st.session_state.get(_MADE)
+    if kept is not None and kept[0] == key:
+        _draw(kept[1])
+
+
+def sizes(project: Project, config: ScoreConfig) -> str:
+    """What the run would measure, counted without touching a model; not escaped."""
+    n = reads.pool_size(project)
+    counts = reads.by_state(project, "counts").targets
+    chosen = {name: rows for name, rows in counts.items() if not config.targets or name in config.targets}
+    against = f"against {count(sum(chosen.values()), 'target sample')} in {count(len(chosen), 'target set')}"
+    if config.method == "random":
+        return f"Gives each of {count(n, 'sample')} a random score. Takes no time."
+    if config.method == "exact":
+        return f"Measures each of {count(n, 'sample')} exactly {against}. Nothing is propagated."
+    landmarks, audit = config.landmark_count(n), config.audit_count(n)
+    return (
+        f"Measures {count(landmarks, 'landmark')} and {count(audit, 'audit sample')} exactly {against}, "
+        f"and propagates to the other {n - landmarks - audit:,} of {count(n, 'sample')}."
+    )
+
+
+def _make(project: Project, config: ScoreConfig, key: object) -> None:
+    from engine.runs.plan import plan  # brings torch, which no other page needs
+
+    try:
+        with st.spinner("Counting tokens and measuring this machine on a few rows…"):
+            st.session_state[_MADE] = (key, plan(project, config))
+    except EngineError as error:
+        show_error(error)
+
+
+def _draw(made: "Plan") -> None:
+    places = st.columns(4)
+    about = "about " if made.tokens_are_estimated else ""
+    places[0].metric("Time", duration(made.seconds), border=True)
+    places[1].metric("Tokens in the pool", f"{about}{made.tokens:,}", border=True)
+    places[2].metric("Work", f"{made.flops:.2g} FLOPs", border=True)
+    places[3].metric("Disk", size(made.bytes), border=True)
+    if made.exact_seconds:
+        st.caption(plain(f"Measuring every sample exactly would take {duration(made.exact_seconds)}."))
+    rows = [
+        {"Phase": p.name, "Rows": p.rows, "FLOPs": f"{p.flops:.2g}", "Time": duration(p.seconds)} for p in made.phases
+    ]
+    st.dataframe(rows, hide_index=True)
+    device = f"Device: {made.device}."
+    st.caption(plain(" ".join([device, *(f"{note.capitalize()}." for note in made.notes)])))

@@ -1,0 +1,115 @@
+"""The blocks of the Home page: the open project, the list of projects, and the three ways to begin."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from engine.errors import EngineError
+from engine.runs import jobs
+from engine.store.project import Project
+from pages.parts import paths, state, steps
+from pages.parts.shell import PAGES, errors_shown, link
+from pages.parts.words import plain
+
+FORBIDDEN = set('/\\:*?"<>|\0')
+LONGEST_NAME = 60
+
+
+def current(project: Project) -> None:
+    """The open project, with its next step as the primary action."""
+    with st.container(border=True, key="home_current"):
+        _card(project, primary=True)
+        if _demo_ready(project):
+            st.caption("The demo is ready. It has labelled faults that no method was told of: see where they end up.")
+            with st.container(horizontal=True):
+                link("Map", "See the map")
+                link("Review", "Review the best and the worst")
+
+
+def cards(folders: Sequence[Path]) -> None:
+    """One card per project; a project that cannot be read says why and does not hide the others."""
+    for folder in folders:
+        with st.container(border=True, key=f"home_{paths.project_reference(folder)}"), errors_shown():
+            _card(state.project(str(folder)), primary=False)
+
+
+def demo(place: DeltaGenerator, *, first: bool) -> None:
+    """One click from nothing to a scored and mapped pool."""
+    with place.container(border=True, height="stretch"):
+        st.markdown("**Demo**")
+        st.caption("Builds a small pool with known faults, scores it with the built-in model and maps it, in minutes.")
+        if st.button("Build the demo", type="primary" if first else "secondary", key="home_demo"):
+            with errors_shown():
+                made = Project.create(_free_folder("demo"))
+                jobs.submit(made, "demo", {})
+                _enter(made)
+
+
+def create(place: DeltaGenerator) -> None:
+    """A new, empty project under the projects folder."""
+    with place.container(border=True, height="stretch"), st.form("home_create", border=False, clear_on_submit=True):
+        st.markdown("**New project**")
+        name = st.text_input("Name", max_chars=LONGEST_NAME, placeholder="maths-tutor")
+        if st.form_submit_button("Create"):
+            with errors_shown():
+                made = Project.create(_named_folder(name))
+                state.notify(f"The project {made.path.name} is created. Add a pool and a target set on the Pool page.")
+                _enter(made)
+
+
+def open_existing(place: DeltaGenerator) -> None:
+    """A project made from the command line, anywhere in the allowed folders."""
+    with place.container(border=True, height="stretch"), st.form("home_open", border=False):
+        st.markdown("**Open a project folder**")
+        typed = st.text_input("Folder", placeholder="/data/projects/maths-tutor")
+        if st.form_submit_button("Open"):
+            with errors_shown():
+                if not typed.strip():
+                    raise EngineError("Type the folder of a project. Nothing was opened.")
+                state.open_project(str(paths.allowed(typed)))
+                st.rerun()
+
+
+def _card(project: Project, *, primary: bool) -> None:
+    found = steps.standing(project)
+    left, right = st.columns([4, 1], vertical_alignment="center")
+    left.markdown(f"**{plain(project.name)}**")
+    left.caption(plain(" · ".join(found.facts)))
+    label = {"Pool": "Add data", "Export": "Export"}.get(found.page, f"Go to {found.page}")
+    kind = "primary" if primary else "secondary"
+    key = f"home_go_{paths.project_reference(project.path)}"
+    if right.button(label, type=kind, key=key, help=plain(found.why), width="stretch"):  # type: ignore[arg-type]
+        state.open_project(paths.project_reference(project.path))
+        st.switch_page(next(path for path, name, _ in PAGES if name == found.page))
+    left.caption(f"Next: {plain(found.why)}")
+
+
+def _demo_ready(project: Project) -> bool:
+    newest = jobs.jobs(project)
+    return bool(newest) and newest[0].kind == "demo" and newest[0].state == "done"
+
+
+def _enter(project: Project) -> None:
+    state.open_project(paths.project_reference(project.path))
+    st.rerun()
+
+
+def _named_folder(name: str) -> Path:
+    name = name.strip()
+    if not name or name.startswith(".") or FORBIDDEN & set(name) or not name.isprintable():
+        raise EngineError(
+            f"{name!r} cannot name a project: use letters, digits, spaces, dots or dashes, and no dot at the start. "
+            "Nothing was created."
+        )
+    folder = paths.projects_root() / name
+    if folder.exists():
+        raise EngineError(f"There is something at {folder} already. Choose another name; it was left untouched.")
+    return folder
+
+
+def _free_folder(stem: str) -> Path:
+    root = paths.projects_root()
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    return next(root / name for name in names if not (root / name).exists())

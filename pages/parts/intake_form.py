@@ -1,0 +1,184 @@
+"""Adding files on the Pool page: choose a source, see how it was understood, correct that, add it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from engine.data.intake import Preview, preview
+from engine.data.samples import prompt_text, response_text
+from engine.data.schemas import SCHEMAS, Mapping
+from engine.errors import EngineError
+from engine.runs.intake import add_pool, add_target
+from engine.store.project import Project
+from pages.parts import paths, state, uploads
+from pages.parts.bar import BarReporter
+from pages.parts.shell import errors_shown, show_error
+from pages.parts.words import count, plain, shorten
+
+SHOWN = 50
+AUTO = "recognise"
+ROLES = {"pool": "The pool", "target": "A target set"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the user points at: a local path, or the name of a data set."""
+
+    location: str
+    label: str
+
+
+def form(project: Project) -> None:
+    """The whole of adding: where to, from where, preview, add."""
+    role = st.segmented_control(
+        "Add to", list(ROLES), format_func=ROLES.__getitem__, default="pool", required=True, key="intake_role"
+    )
+    name = ""
+    if role == "target":
+        name = st.text_input("Name of the target set", key="intake_name", max_chars=60, placeholder="gsm8k", width=340)
+    with errors_shown():
+        source = _source()
+        if source is not None:
+            found, mapping = _understood(source)
+            _add_button(project, str(role), name, source, mapping, found)
+
+
+def _source() -> Source | None:
+    how = st.segmented_control(
+        "From", ["Upload", "Path or data set"], default="Upload", required=True, key="intake_from"
+    )
+    if how == "Upload":
+        generation = st.session_state.get("intake_round", 0)
+        upload = st.file_uploader(
+            "JSONL, JSON, CSV or Parquet; .gz and .zst are read as they are",
+            type=list(uploads.SUFFIXES),
+            key=f"intake_upload_{generation}",
+        )
+        return Source(str(uploads.keep(upload)), upload.name) if upload is not None else None
+    typed = st.text_input(
+        "File, folder, or Hugging Face data set",
+        key="intake_path",
+        placeholder="/data/pool.jsonl, or owner/name",
+        help="A path is read where it lies, so size does not matter. A data set that is no path is fetched by name.",
+    ).strip()
+    return Source(_located(typed), typed) if typed else None
+
+
+def _located(typed: str) -> str:
+    """A path inside the allowed folders, else the text itself where it can be the name of a data set."""
+    looks_like_path = typed.startswith((".", "/", "~")) or "\\" in typed or Path(typed).suffix[1:] in uploads.SUFFIXES
+    if looks_like_path or (paths.APP / typed).exists():
+        return str(paths.allowed(typed))
+    return typed
+
+
+def _understood(source: Source) -> tuple[Preview, Mapping | str]:
+    """The preview under the recognised or the corrected mapping."""
+    options = [AUTO, *SCHEMAS]
+    schema = st.selectbox(
+        "Schema",
+        options,
+        key="intake_schema",
+        format_func=lambda name: "Recognise it" if name == AUTO else SCHEMAS[name].title,
+        width=340,
+    )
+    if schema == AUTO:
+        found = _preview(source, AUTO)
+        st.caption(plain(f"Recognised: {SCHEMAS[found.mapping.schema].title} ({_mapped(found.mapping)})."))
+    else:
+        mapping = _columns(source, schema)
+        found = _preview(source, mapping)
+    _show(found)
+    return found, found.mapping
+
+
+def _columns(source: Source, schema: str) -> Mapping:
+    """One choice of column for every part of the schema."""
+    try:
+        guess = _preview(source, schema)
+        columns, fields = list(guess.columns), dict(guess.mapping.fields)
+    except EngineError as error:
+        if schema != "fields":
+            raise
+        columns, fields = [], {}
+        del error
+    parts = SCHEMAS[schema]
+    chosen: dict[str, str] = {}
+    places = st.columns(max(1, len(parts.columns)))
+    for place, part in zip(places, parts.columns):
+        needed = part in parts.required
+        if columns:
+            options = columns if needed else ["(none)", *columns]
+            at = options.index(fields[part]) if fields.get(part) in options else 0
+            value = place.selectbox(part.capitalize(), options, index=at, key=f"intake_{schema}_{part}")
+        else:
+            value = place.text_input(f"Column of the {part}", key=f"intake_{schema}_{part}").strip()
+        if value and value != "(none)":
+            chosen[part] = value
+    return Mapping(schema, chosen)
+
+
+def _preview(source: Source, mapping: Mapping | str) -> Preview:
+    with st.spinner("Reading the first rows…"):
+        return preview(source.location, mapping="auto" if mapping == AUTO else mapping, limit=SHOWN)
+
+
+def _mapped(mapping: Mapping) -> str:
+    return ", ".join(f"{part} from {column}" for part, column in mapping.fields.items())
+
+
+def _show(found: Preview) -> None:
+    shown = [
+        {
+            "Line": r.line,
+            "Prompt": shorten(prompt_text(r.messages), 160),
+            "Response": shorten(response_text(r.messages), 160),
+        }
+        for r in found.rows
+    ]
+    st.caption(f"The first {count(found.total_seen, 'row')}: {len(found.rows):,} usable, {len(found.bad_rows):,} not.")
+    if shown:
+        st.dataframe(shown, hide_index=True, height=min(38 + 35 * len(shown), 260))
+    if found.bad_rows:
+        bad = [{"Line": b.line, "Reason": b.reason, "Beginning": shorten(b.excerpt, 160)} for b in found.bad_rows]
+        st.dataframe(bad, hide_index=True, height=min(38 + 35 * len(bad), 180))
+
+
+def _add_button(project: Project, role: str, name: str, source: Source, mapping: Mapping | str, found: Preview) -> None:
+    where = "the pool" if role == "pool" else f"target set {name.strip() or '…'}"
+    ready = bool(found.rows) and (role == "pool" or bool(name.strip()))
+    if role == "target" and not name.strip():
+        st.caption("Name the target set above, then add it.")
+    if st.button(plain(f"Add to {where}"), type="primary", key="intake_add", disabled=not ready):
+        _add(project, role, name.strip(), source, mapping)
+
+
+def _add(project: Project, role: str, name: str, source: Source, mapping: Mapping | str) -> None:
+    bar = BarReporter()
+    try:
+        if role == "pool":
+            report = add_pool(project, source.location, mapping=mapping, reporter=bar)
+        else:
+            report = add_target(project, name, source.location, mapping=mapping, reporter=bar)
+    except EngineError as error:
+        bar.close()
+        show_error(error)
+        return
+    bar.close()
+    uploads.forget(Path(source.location))
+    state.notify(outcome(source.label, role, name, report), "info" if report.already else "success")
+    st.session_state["intake_round"] = st.session_state.get("intake_round", 0) + 1
+    st.session_state.pop("intake_path", None)
+    st.rerun()
+
+
+def outcome(label: str, role: str, name: str, report: object) -> str:
+    """What the intake did, in one sentence."""
+    where = "the pool" if role == "pool" else f"target set {name}"
+    if report.already:  # type: ignore[attr-defined]
+        return f"{label} is in {where} already; nothing was added."
+    rows, bad, twice = report.rows, report.bad, report.duplicates  # type: ignore[attr-defined]
+    extra = f", {count(bad, 'row')} set aside" if bad else ""
+    extra += f", {count(twice, 'duplicate')} marked" if twice else ""
+    return f"{label}: {count(rows, 'row')} added to {where}{extra}."

@@ -1,0 +1,203 @@
+"""The Map page's blocks: the build of a map, the plane of points, the sample panel and the actions on many.
+
+A lasso or a box becomes the one filter of the area; everything else that is filtered is greyed, never removed.
+"Selected" are the rows inside the area among the filtered ones; "filtered" the rows that pass every other filter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from engine.errors import EngineError
+from engine.runs import jobs
+from engine.runs.config import MapConfig
+from engine.store.project import Project
+from pages.parts import colours, filters, map_colours, reads, sample_view, score_view, state
+from pages.parts.filters import Filter
+from pages.parts.point_map import MapLabel, point_map, read_event
+from pages.parts.run_choice import View, describe
+from pages.parts.shell import PAGES, empty, errors_shown
+from pages.parts.words import count, plain, shorten
+
+HEIGHT = 620
+LASSO_POINTS = 64
+_CLICKED, _CHANGED = "ts_map_row", "ts_map_changed"
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Masks over the pool, bool (n,): `filtered` pass every filter but the area; `selected` pass the area too."""
+
+    filtered: np.ndarray
+    selected: np.ndarray | None
+
+    @property
+    def acted(self) -> np.ndarray:
+        """What an action on many is about: the selected rows, else the filtered ones."""
+        return self.filtered if self.selected is None else self.selected
+
+
+def build(project: Project, *, running: bool) -> None:
+    """The empty state of the page: one click builds the map; nothing else is shown until there is one."""
+    if running:
+        return
+    empty("There is no map yet", "Building it also looks for near-duplicates, leaked target items and cut-off text.")
+    if st.button("Build the map", type="primary", key="map_build"):
+        _start(project)
+
+
+def rebuild(project: Project, layout: reads.Layout) -> None:
+    """Where the pool has grown since, say so and offer a new map."""
+    missing = reads.pool_size(project) - len(layout.xy)
+    if missing > 0:
+        st.warning(f"{count(missing, 'row')} joined the pool after this map was built and are not on it.")
+        if st.button("Build the map again", key="map_rebuild"):
+            _start(project)
+
+
+def _start(project: Project) -> None:
+    with errors_shown():
+        jobs.submit(project, "map", MapConfig())
+        st.rerun()
+
+
+def sets(project: Project) -> Sets:
+    """The filtered and the selected rows under the filters in force."""
+    active = state.active_filters()
+    area = [part for part in active if part.slot[0] == "area"]
+    filtered = filters.combined(project, [part for part in active if part not in area])
+    return Sets(filtered, filtered & filters.combined(project, area) if area else None)
+
+
+def counts_line(found: Sets) -> str:
+    """`N selected of M filtered of T`."""
+    total, filtered = len(found.filtered), int(found.filtered.sum())
+    selected = 0 if found.selected is None else int(found.selected.sum())
+    return f"**{selected:,}** selected of **{filtered:,}** filtered of **{total:,}** samples"
+
+
+@st.fragment
+def plane(project: Project, layout: reads.Layout, found: Sets, coloured: map_colours.Coloured) -> None:
+    """The points. Hovering reruns only this; a new lasso, box or click draws the whole page again."""
+    if st.session_state.pop(_CHANGED, False):
+        st.rerun()
+    rgba, legend = coloured
+    m, key = len(layout.xy), f"map_{layout.artifact}"
+    point_map(
+        key=key,
+        xy=layout.xy,
+        colours=rgba[:m],
+        excluded=~found.filtered[:m],
+        selected=None if found.selected is None else found.selected[:m],
+        labels=[MapLabel(float(x), float(y), text) for (x, y), text in zip(layout.centres, layout.labels)],
+        outlines=[outline for part in state.active_filters() if (outline := filters.outline(part))],
+        hover_text=lambda row: hover_text(project, row),
+        height=HEIGHT,
+        on_event=lambda: _take(layout, key),
+    )
+    colours.draw_legend(legend)
+
+
+def _take(layout: reads.Layout, key: str) -> None:
+    """Put what was drawn or clicked on the map into the session."""
+    event = read_event(key)
+    try:
+        if event.lasso:
+            corners = thinned(event.lasso)
+            state.add_filter(Filter("lasso", layout.artifact, tuple(round(v, 4) for corner in corners for v in corner)))
+        elif event.box:
+            state.add_filter(Filter("box", layout.artifact, tuple(round(v, 4) for v in event.box)))
+        elif event.clicked is not None:
+            st.session_state[_CLICKED] = event.clicked
+        else:
+            return
+    except EngineError as error:
+        state.notify(str(error), "error")
+    st.session_state[_CHANGED] = True
+
+
+def thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    """At most `LASSO_POINTS` corners of a lasso, evenly taken, so that it fits an address."""
+    return points[:: max(1, -(-len(points) // LASSO_POINTS))]
+
+
+def hover_text(project: Project, row: int) -> str:
+    """The card of the point under the pointer: id and how the sample begins; plain text."""
+    stored = reads.sample(project, row)
+    return f"{shorten(stored.id, 40)}\n{shorten(stored.messages[0].content, 160)}"
+
+
+def panel(project: Project, view: View | None) -> None:
+    """The clicked sample: whole text, score, marks, and decisions on it."""
+    row = st.session_state.get(_CLICKED)
+    if row is None or row >= reads.pool_size(project):
+        empty("No sample chosen", "Click a point to read it here. Draw a lasso or a box to select many.")
+        return
+    stored = reads.sample(project, row)
+    decision = filters.decision_name(int(reads.decisions(project)[row]))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _decide_buttons(project, row)
+        st.badge(decision, color={"approved": "green", "rejected": "red"}.get(decision, "gray"))  # type: ignore[arg-type]
+    sample_view.source_line(stored)
+    if view is not None and row < view.scores.covered:
+        place, scored = score_view.position(project, view, view.column, row)
+        rank = f"rank {place:,} of {scored:,}" if place else "no score"
+        st.caption(plain(f"{view.title}: {float(view.values[row]):+.4f} · {rank} · {describe(view)}"))
+    sample_view.marks(project, row)
+    with st.container(height=360, border=False):
+        sample_view.turns(stored)
+    if st.button("Open in Review", key="map_review", type="tertiary", icon=":material/rate_review:"):
+        state.put("sample", stored.id)
+        st.switch_page(next(path for path, name, _ in PAGES if name == "Review"))
+
+
+def _decide_buttons(project: Project, row: int) -> None:
+    for decision, label, icon in (("approve", "Approve", ":material/check:"), ("reject", "Reject", ":material/close:")):
+        st.button(label, key=f"map_{decision}", icon=icon, on_click=decide, args=(project, [row], decision, ""))
+
+
+def actions(project: Project, found: Sets) -> None:
+    """Approve, reject or clear all selected rows (or, without an area, all filtered ones), with their number."""
+    rows = np.flatnonzero(found.acted)
+    narrowed = bool(state.active_filters())
+    what = "selected" if found.selected is not None else "filtered"
+    with st.container(horizontal=True, vertical_alignment="bottom", key="map_actions"):
+        for decision, label in (("approve", "Approve"), ("reject", "Reject"), ("clear", "Clear the decisions of")):
+            st.button(
+                f"{label} {len(rows):,} {what}", key=f"bulk_{decision}", disabled=not narrowed or len(rows) == 0,
+                on_click=decide_many, args=(project, rows, decision),
+                help=None if narrowed else "Draw a lasso or add a filter first, so that it is not the whole pool.",
+            )  # fmt: skip
+        st.text_input("Note", key="bulk_note", max_chars=500, placeholder="kept with the decisions", width=240)
+        st.button("Undo my latest decision", key="bulk_undo", type="tertiary", on_click=undo, args=(project,))
+
+
+def decide_many(project: Project, rows: np.ndarray, decision: str) -> None:
+    """One batch over many rows, with the note that was typed."""
+    decide(project, rows, decision, str(st.session_state.get("bulk_note", "")).strip())
+    st.session_state["bulk_note"] = ""
+
+
+def decide(project: Project, rows: Any, decision: str, note: str) -> None:
+    """Write one batch of decisions and say what was done."""
+    done = {"approve": "approved", "reject": "rejected", "clear": "set back to undecided"}[decision]
+    try:
+        project.decide(rows, decision, by=state.author(), note=note)
+    except EngineError as error:
+        state.notify(str(error), "error")
+        return
+    if len(rows) > 1:
+        state.notify(f"{count(len(rows), 'sample')} {done}. One undo takes all of it back.")
+
+
+def undo(project: Project) -> None:
+    """Take back the author's latest batch."""
+    try:
+        touched = project.undo(by=state.author())
+    except EngineError as error:
+        state.notify(str(error), "error")
+        return
+    state.notify(f"Undone: your latest decision, on {count(touched, 'sample')}.", "info")

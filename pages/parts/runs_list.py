@@ -1,0 +1,94 @@
+"""The finished runs of a project, and one of them in detail: counts, trust, notes, distribution, times."""
+
+from typing import Any
+
+import streamlit as st
+
+from engine.errors import EngineError
+from engine.runs.config import ScoreConfig
+from engine.store.project import Project
+from pages.parts import charts, fidelity, reads, run_choice
+from pages.parts.run_choice import View
+from pages.parts.shell import empty, link
+from pages.parts.words import count, duration, moment, plain, shorten
+
+
+def finished(project: Project) -> None:
+    """The table of runs, and below it the one in view."""
+    st.subheader("Finished runs", anchor=False)
+    runs = reads.by_state(project, "runs")
+    if not runs:
+        empty("No run yet", "Set one up above and start it. With the built-in model nothing else is needed.")
+        return
+    st.dataframe([_line(run) for run in reversed(runs)], hide_index=True)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view = run_choice.choose(project)
+    run_choice.coverage(project, view)
+    detail(project, view)
+    with st.container(horizontal=True):
+        link("Map", "See it on the map")
+        link("Review", "Review the best and the worst")
+
+
+def detail(project: Project, view: View) -> None:
+    """One run: how many rows have what kind of score, how far to trust them, and how they are spread."""
+    st.caption(plain(run_choice.describe(view)))
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown("**How far to trust it**")
+        fidelity.report(view)
+    with right:
+        st.markdown("**Scores**")
+        st.caption(plain(_counts(view)))
+        charts.histogram(project, view)
+    notes = view.scores.summary.get("notes", ())
+    if notes:
+        st.markdown("**Notes**")
+        for note in dict.fromkeys(notes):
+            st.caption(plain(note))
+    _problems(view)
+
+
+def check_name(project: Project, name: str | None, config: ScoreConfig | None) -> None:
+    """Refuse, before a job starts, a name that a run with other settings has."""
+    taken = next((run for run in reads.by_state(project, "runs") if run.name == name), None)
+    if taken is not None and config is not None and taken.config != config.to_dict():
+        raise EngineError(f"There is a run {name!r} with other settings. Choose another name; nothing was started.")
+
+
+def _line(run: Any) -> dict[str, Any]:
+    found = run.summary.get("fidelity") or {}
+    spearman, interval = found.get("spearman"), found.get("interval")
+    trust = (
+        "–"
+        if spearman is None
+        else f"{spearman:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
+    )
+    return {
+        "Run": run.name,
+        "Method": run.method,
+        "Model": shorten(str(run.model), 40) or "–",
+        "Targets": ", ".join(run.targets) or "–",
+        "Rows": run.rows,
+        "Spearman on the audit": trust,
+        "Time": duration(sum(run.summary.get("phases", {}).values())) if run.summary.get("phases") else "–",
+        "Created": moment(run.created),
+    }
+
+
+def _counts(view: View) -> str:
+    counts = view.scores.summary.get("counts", {})
+    parts = [f"{counts.get('exact', 0):,} exact", f"{counts.get('propagated', 0):,} propagated",
+             f"{counts.get('unscorable', 0):,} without a score"]  # fmt: skip
+    roles = [f"{int(((view.scores.roles & bit) > 0).sum()):,} {name}" for bit, name in reads.ROLES.items()]
+    return f"{count(view.scores.covered, 'row')}: {', '.join(parts)}. Of these: {', '.join(roles)}."
+
+
+def _problems(view: View) -> None:
+    problems = view.scores.summary.get("problems", {})
+    if not problems:
+        return
+    details = st.expander(f"Rows without a score ({len(problems):,})", key="run_problems", on_change="rerun")
+    if details.open:
+        shown = [{"Pool row": int(row), "Reason": reason} for row, reason in list(problems.items())[:1000]]
+        details.dataframe(shown, hide_index=True)

@@ -1,0 +1,81 @@
+"""One sample as a curator reads it: the turns as plain text, where it comes from, and what is marked on it.
+
+Sample text is data: it is only ever drawn with `st.text`, which interprets nothing.
+"""
+
+from typing import Any
+
+import streamlit as st
+
+from engine.store.project import Project
+from pages.parts import filters, reads
+from pages.parts.words import count, percent, plain, shorten, visible
+
+LONGEST = 20_000
+_LABEL = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
+_MARK_COLOURS = {"leak": "red", "near-duplicate": "orange", "looks truncated": "orange"}
+
+
+def turns(row: Any) -> None:
+    """The whole sample, one box per turn."""
+    for number, message in enumerate(row.messages):
+        with st.container(border=True, key=f"turn_{number}_{message.role}"):
+            st.caption(f"**{_LABEL.get(message.role, 'Other')}**")
+            st.text(cut(visible(message.content)) if message.content.strip() else "(empty)", width="stretch")
+
+
+def cut(text: str) -> str:
+    """`text`, or its beginning with a word on how much more there is."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]}\n\n… {len(text) - LONGEST:,} more characters are not shown; the export has all of them."
+
+
+def source_line(row: Any) -> None:
+    """Id, file, line and size of a sample."""
+    parts = [f"id {shorten(row.id, 60)}", f"{shorten(row.file, 60)}, line {row.line:,}", count(row.words, "word")]
+    st.caption(plain(" · ".join(parts)))
+
+
+def fields(row: Any) -> None:
+    """The original fields beside the messages, as a table."""
+    if row.fields:
+        shown = [{"Field": name, "Value": shorten(str(value), 300)} for name, value in row.fields.items()]
+        st.dataframe(shown, hide_index=True, height=min(38 + 35 * len(shown), 220))
+
+
+def marks(project: Project, row: int) -> None:
+    """What is marked on the sample, as badges with an explanation each."""
+    found = sample_marks(project, row)
+    if not found:
+        st.caption("Nothing is marked on this sample.")
+        return
+    with st.container(horizontal=True, gap="small"):
+        for name, explanation in found.items():
+            st.badge(name, color=_MARK_COLOURS.get(name, "gray"), help=plain(explanation))  # type: ignore[arg-type]
+
+
+def sample_marks(project: Project, row: int) -> dict[str, str]:
+    """Every mark the sample carries, with what it means here; not escaped."""
+    found: dict[str, str] = {}
+    for name in filters.MARKS:
+        covered = filters.marked(project, name)
+        if row < len(covered) and covered[row]:
+            found[name] = _explanation(project, row, name)
+    return found
+
+
+def _explanation(project: Project, row: int, name: str) -> str:
+    signals = reads.marks(project)
+    if name == "near-duplicate" and signals is not None:
+        first = int(signals.near_duplicate_of[row])
+        return "The first of a group of near-duplicates." if first == row else f"Nearly the same as pool row {first:,}."
+    if name == "leak" and signals is not None:
+        return f"{percent(float(signals.leak[row]), 0)} of a target item's word sequences occur in it."
+    return {
+        "looks truncated": "The response seems to stop in the middle.",
+        "landmark": "Scored exactly; the scores of other samples are propagated from the landmarks.",
+        "audit": "Scored exactly and kept out of the fit, to measure how far the scores can be trusted.",
+        "warm-up": "The model saw this sample in its warm-up, so its score is less comparable.",
+        "truncated for the model": "Longer than the model reads: its prompt was cut from the left for scoring.",
+    }.get(name, "")

@@ -1,0 +1,93 @@
+"""What a run says of one sample: score, rank and percentile per target, and the sample's surroundings."""
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from engine.store.project import Project
+from pages.parts import filters, reads
+from pages.parts.run_choice import View, column_name, describe
+from pages.parts.words import percent, plain, score, shorten
+
+NEIGHBOURS = 6
+
+
+def figures(project: Project, view: View, row: int) -> None:
+    """The chosen column's score, rank and percentile, then one line per target set."""
+    if row >= view.scores.covered:
+        st.caption(plain(f"Run {view.record.name} does not cover this sample: it joined the pool later."))
+        return
+    place, scored = position(project, view, view.column, row)
+    left, middle, right = st.columns(3)
+    left.metric("Score", score(float(view.values[row])), help=plain(describe(view)))
+    middle.metric("Rank", f"{place:,}" if place else "–", help=f"1 is the highest of {scored:,} scored samples.")
+    right.metric("Percentile", percentile(place, scored), help="The share of scored samples at or below this one.")
+    st.caption(plain(f"{describe(view)} · {view.title} · this score is {reads.STATUS[int(view.scores.status[row])]}"))
+    problem = view.scores.summary.get("problems", {}).get(str(row))
+    if problem:
+        st.warning(plain(f"Not scored: {problem}"))
+    if view.scores.sets:
+        st.dataframe(_per_target(project, view, row), hide_index=True)
+
+
+def position(project: Project, view: View, column: str, row: int) -> tuple[int, int]:
+    """(rank, number scored) of a sample in one column; rank 0 where it has no score."""
+    place = reads.ranks(project, view.record.artifact, column)
+    return int(place[row]), int(place.max(initial=0))
+
+
+def percentile(place: int, scored: int) -> str:
+    """The share of the scored samples that rank at or below this place."""
+    return percent((scored - place + 1) / scored) if place else "–"
+
+
+def _per_target(project: Project, view: View, row: int) -> list[dict[str, Any]]:
+    shown = []
+    for name in [reads.AGGREGATE, *view.scores.sets]:
+        place, scored = position(project, view, name, row)
+        shown.append(
+            {
+                "Target": column_name(view.record, name),
+                "Score": score(float(view.scores.column(name)[row])),
+                "Rank": place or None,
+                "Percentile": percentile(place, scored),
+            }
+        )
+    return shown
+
+
+def related(project: Project, row: int) -> list[tuple[str, int]]:
+    """(relation, row) of the samples to see beside this one: exact and near duplicates, then nearest neighbours."""
+    found: dict[int, str] = {}
+    stored = reads.sample(project, row)
+    if stored.duplicate_of >= 0:
+        found[int(stored.duplicate_of)] = "same content"
+    signals = reads.marks(project)
+    if signals is not None and row < len(signals.near_duplicate_of) and signals.near_duplicate_of[row] >= 0:
+        group = np.flatnonzero(np.asarray(signals.near_duplicate_of) == signals.near_duplicate_of[row])
+        for other in group[:NEIGHBOURS]:
+            found.setdefault(int(other), "near-duplicate")
+    layout = reads.layout(project)
+    if layout is not None and row < len(layout.neighbours):
+        for other in layout.neighbours[row][:NEIGHBOURS]:
+            if other >= 0:
+                found.setdefault(int(other), "neighbour")
+    found.pop(row, None)
+    return [(relation, other) for other, relation in found.items()]
+
+
+def related_list(project: Project, view: View | None, row: int, *, on_open: Any) -> None:
+    """Duplicates and neighbours with their decisions; a click opens one. `on_open(row)` is called for it."""
+    found = related(project, row)
+    if not found:
+        st.caption("No duplicate is known; neighbours are known once there is a map.")
+        return
+    decisions = reads.decisions(project)
+    for (relation, other), stored in zip(found, reads.samples(project, [other for _, other in found])):
+        value = float(view.values[other]) if view is not None and other < view.scores.covered else float("nan")
+        facts = [relation, f"score {score(value)}", filters.decision_name(int(decisions[other]))]
+        with st.container(border=True, key=f"related_{other}"):
+            st.caption(plain(" · ".join(facts)))
+            st.text(shorten(stored.messages[-1].content, 140), width="stretch")
+            st.button("Open", key=f"open_{other}", on_click=on_open, args=(other,), type="tertiary")

@@ -1,0 +1,207 @@
+"""The Select page's blocks: what is asked for, the proposal in figures and tables, saving it, approving it."""
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from engine.data.samples import prompt_text
+from engine.selection.strategies import STRATEGIES
+from engine.store.project import Project
+from pages.parts import choosing, filters, reads, state
+from pages.parts.choosing import Proposal, Wish
+from pages.parts.run_choice import View, describe
+from pages.parts.shell import empty, link
+from pages.parts.words import count, moment, plain, score, shorten
+
+STRATEGY_NAMES = {"top": "Highest scores", "round-robin": "Round robin over the target samples"}
+SHOWN = 200
+RUNNERS_UP = 50
+
+
+def wish() -> Wish:
+    """The inputs of a selection."""
+    left, middle, right = st.columns([1, 2, 1], vertical_alignment="bottom")
+    size = left.text_input(
+        "Size", "10%", key="select_size", help="A number of samples such as 500, or a share such as 10%."
+    )
+    strategy = middle.segmented_control(
+        "Strategy", list(STRATEGIES), format_func=lambda name: STRATEGY_NAMES.get(name, name), default="top",
+        required=True, key="select_strategy",
+        help="Round robin lets every target sample take its best remaining sample in turn, so that none is left out.",
+    )  # fmt: skip
+    seed = 0
+    if strategy == "round-robin":
+        seed = int(right.number_input("Seed", 0, 2**32 - 1, 0, key="select_seed"))
+    guards = st.multiselect(
+        "Leave out", choosing.GUARDS, key="select_guards", placeholder="Nothing",
+        help="Samples with these marks stay out unless a person approved them. Of near-duplicates the first stays.",
+    )  # fmt: skip
+    within: tuple[filters.Filter, ...] = ()
+    if state.active_filters():
+        only = st.toggle("Only samples that pass the filters", value=True, key="select_within")
+        within = state.active_filters() if only else ()
+    return Wish(size, str(strategy), seed, tuple(guards), within)
+
+
+def figures(project: Project, view: View, proposal: Proposal) -> None:
+    """The proposal in figures, and what it rests on."""
+    lengths = reads.column(project, "words")
+    chosen = proposal.rows
+    values = np.asarray(view.values)[chosen[chosen < view.scores.covered]]
+    words = int(lengths[chosen].sum())
+    places = st.columns(4)
+    places[0].metric(
+        "Samples", f"{len(chosen):,}", border=True, help=f"Of {count(len(lengths), 'sample')} in the pool."
+    )
+    places[1].metric(
+        "Words", f"{words:,}", border=True, help="Prompts and responses together; tokens depend on the model."
+    )
+    lowest = float(np.nanmin(values)) if np.isfinite(values).any() else float("nan")
+    places[2].metric("Lowest score in", score(lowest), border=True, help=plain(describe(view)))
+    places[3].metric("Approved by people", f"{choosing.approved_count(project):,}", border=True,
+                     help="Always in, whatever their score; rejected samples never are.")  # fmt: skip
+    st.caption(plain(describe(view)))
+    out = ", ".join(f"{number:,} {reason}" for reason, number in proposal.out.items() if number)
+    st.caption(plain(f"Out: {out or 'nothing'}."))
+    _warn(project, proposal)
+
+
+def _warn(project: Project, proposal: Proposal) -> None:
+    """Name what a careful curator would want to know about the chosen rows."""
+    found = []
+    for name in ("leak", "near-duplicate", "looks truncated"):
+        covered = filters.marked(project, name)
+        number = int(covered[proposal.rows[proposal.rows < len(covered)]].sum())
+        if number:
+            found.append(f"{number:,} marked {name}")
+    if found:
+        st.warning(plain(f"Among the chosen: {', '.join(found)}. Leave them out above, or look at them in Review."))
+
+
+def composition(project: Project, view: View, proposal: Proposal) -> None:
+    """The subset against the pool by an original field; the same whatever the run in view."""
+    names = reads.by_state(project, "columns")
+    if not names:
+        st.caption("The samples carry no fields to compare by.")
+        return
+    field = st.selectbox("By field", names, index=names.index("source") if "source" in names else 0,
+                         key="select_field", width=260)  # fmt: skip
+    rows = choosing.composition(project, proposal.chosen, field)
+    shares = {
+        name: st.column_config.NumberColumn(format="percent") for name in ("Share of the pool", "Share of the subset")
+    }
+    shares["Subset against pool"] = st.column_config.NumberColumn(
+        format="%.2f ×", help="1 is as frequent as in the pool."
+    )
+    st.dataframe(rows[:SHOWN], hide_index=True, column_config=shares)
+    if len(rows) > SHOWN:
+        st.caption(f"The {SHOWN} most frequent of {len(rows):,} values.")
+
+
+def inside(project: Project, view: View, proposal: Proposal) -> None:
+    """Who is in and why, best first."""
+    place = reads.ranks(project, view.scores.artifact, view.column)
+    known = np.zeros(len(proposal.chosen), np.int64)
+    known[: len(place)] = place
+    order = np.argsort(np.where(known[proposal.rows] > 0, known[proposal.rows], len(known) + 1), kind="stable")[:SHOWN]
+    why = [proposal.reasons[at] for at in order]
+    _samples(project, view, proposal.rows[order], why)
+    if len(proposal.rows) > SHOWN:
+        st.caption(f"The best {SHOWN} of {count(len(proposal.rows), 'sample')}; the export lists all.")
+
+
+def outside(project: Project, view: View, proposal: Proposal) -> None:
+    """Who just missed it."""
+    rows = choosing.runners_up(project, view, proposal, RUNNERS_UP)
+    if len(rows) == 0:
+        st.caption("No other sample could have been chosen.")
+        return
+    _samples(project, view, rows, ["next in line" if at == 0 else "below the cut" for at in range(len(rows))])
+
+
+def _samples(project: Project, view: View, rows: np.ndarray, why: list[str]) -> None:
+    decisions = reads.decisions(project)
+    place = reads.ranks(project, view.scores.artifact, view.column)
+    shown = [
+        {
+            "Sample": shorten(stored.id, 40),
+            "Score": score(float(view.values[row])) if row < view.scores.covered else "–",
+            "Rank": int(place[row]) or None if row < view.scores.covered else None,
+            "Why": reason,
+            "Decision": filters.decision_name(int(decisions[row])),
+            "Prompt": shorten(prompt_text(stored.messages), 120),
+        }
+        for row, stored, reason in zip(rows.tolist(), reads.samples(project, rows.tolist()), why)
+    ]
+    st.dataframe(shown, hide_index=True)
+
+
+def save(project: Project, view: View, proposal: Proposal) -> None:
+    """Keep the proposal as a draft: a new version under its name."""
+    with st.form("select_save", border=True):
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        name = left.text_input("Name of the selection", "subset", max_chars=100, key="select_name")
+        if right.form_submit_button(f"Save {len(proposal.rows):,} as a draft", type="primary", width="stretch"):
+            spec = spec_of(view, proposal)
+            kept = project.save_selection(name.strip(), spec=spec, rows=proposal.rows, by=state.author())
+            state.notify(
+                f"Saved {kept.name}, version {kept.version}, as a draft. Approve it below to freeze it for training."
+            )
+            st.rerun()
+
+
+def spec_of(view: View, proposal: Proposal) -> dict[str, Any]:
+    """How the selection was made, for its record and the manifest."""
+    asked = proposal.wish
+    return {
+        "run": view.record.name,
+        "column": view.column,
+        "size": asked.size.strip(),
+        "strategy": asked.strategy,
+        "seed": asked.seed,
+        "left_out": list(asked.guards),
+        "filters": [[part.kind, part.subject, *part.values] for part in asked.within],
+    }
+
+
+def saved(project: Project) -> None:
+    """The saved selections, and the approval of a draft as a whole."""
+    found = reads.by_state(project, "selections")
+    if not found:
+        empty("No selection saved yet", "Save the proposal above under a name; it stays a draft until it is approved.")
+        return
+    st.dataframe([_line(selection) for selection in reversed(found)], hide_index=True)
+    drafts = [s for s in reversed(found) if s.state == "draft"]
+    if drafts:
+        _approve(project, drafts)
+    link("Export", "Export a selection")
+
+
+def _approve(project: Project, drafts: list[Any]) -> None:
+    with st.form("select_approve", border=True, clear_on_submit=True):
+        one, two, three = st.columns([2, 3, 2], vertical_alignment="bottom")
+        titles = {f"{s.name}, version {s.version} ({count(len(s.rows), 'sample')})": s for s in drafts}
+        title = one.selectbox("Draft", list(titles))
+        note = two.text_input("Note", max_chars=500, placeholder="what was checked, by whom")
+        if three.form_submit_button(plain(f"Approve as {state.author()}"), width="stretch", icon=":material/verified:"):
+            chosen = titles[title]
+            kept = project.approve_selection(chosen.name, by=state.author(), note=note.strip(), version=chosen.version)
+            state.notify(f"{kept.name}, version {kept.version}, is approved and frozen.")
+            st.rerun()
+
+
+def _line(selection: Any) -> dict[str, Any]:
+    spec = selection.spec
+    return {
+        "Selection": selection.name,
+        "Version": selection.version,
+        "State": selection.state,
+        "Samples": len(selection.rows),
+        "Run": selection.run or "–",
+        "Strategy": spec.get("strategy", "–"),
+        "Size asked": spec.get("size", "–"),
+        "Saved": f"{moment(selection.created)} by {selection.by}",
+        "Approved": f"{moment(selection.approved_at)} by {selection.approved_by}" if selection.approved_by else "–",
+        "Note": selection.note,
+    }

@@ -1,0 +1,176 @@
+"""Projects for the page tests, built through the real store with small synthetic results, and a way to open a page."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from engine.data.samples import BadRow, Message, Row, SourceInfo
+from engine.runs.config import ScoreConfig
+from engine.store import artifacts
+from engine.store.project import Project
+from engine.store.records import MapRecord, RunRecord
+
+ROOT = Path(__file__).resolve().parents[2]
+N = 60
+HOSTILE = (
+    "![x](https://evil.example/p.png) <img src=x onerror=alert(1)> **bold** :red[red] :material/home: $x^2$ "
+    "`code` [link](javascript:alert(1)) www.evil.example mail@evil.example :smile: ~~gone~~ # head"
+)
+SETS = ["maths", "code"]
+
+
+@dataclass
+class Pages:
+    """Opens pages of the app on projects under a temporary home."""
+
+    home: Path
+
+    def open(self, page: str, project: Project | None = None, **address: str) -> AppTest:
+        """The page, run once with the project (and more) in its address."""
+        test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+        if project is not None:
+            test.query_params["project"] = project.name
+        for name, value in address.items():
+            test.query_params[name] = value
+        if page != "app.py":
+            test.switch_page(str(ROOT / "pages" / page))
+        return test.run()
+
+
+@pytest.fixture
+def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pages:
+    """A fresh home for projects, and empty caches."""
+    home = tmp_path / "projects"
+    home.mkdir()
+    monkeypatch.setenv("TOUCHSTONE_HOME", str(home))
+    monkeypatch.delenv("TOUCHSTONE_ROOTS", raising=False)
+    st.cache_resource.clear()
+    return Pages(home)
+
+
+@pytest.fixture
+def make_project(pages: Pages) -> Callable[..., Project]:
+    """A function that makes a project; switch off what it should lack."""
+
+    def make(
+        name: str = "demo", *, pool: bool = True, targets: bool = True, run: bool = True, plane: bool = True,
+        text: str = "", rows: int = N,
+    ) -> Project:  # fmt: skip
+        project = Project.create(pages.home / name)
+        if pool:
+            project.add_rows("pool", "", _source("pool.jsonl", "a"), _pool(rows, text))
+        if targets:
+            for number, target in enumerate(SETS):
+                project.add_rows("target", target, _source(f"{target}.jsonl", str(number)), _target(target))
+        if pool and run:
+            add_run(project, "landmark", seed=0)
+        if pool and plane:
+            add_map(project)
+        return project
+
+    return make
+
+
+def _source(name: str, digit: str) -> SourceInfo:
+    mapping = {"schema": "chat", "fields": {"messages": "messages"}}
+    return SourceInfo(f"/data/{name}", digit * 64, 1234, "jsonl", mapping)
+
+
+def _pool(rows: int, text: str) -> list[Row | BadRow]:
+    made: list[Row | BadRow] = []
+    for at in range(rows):
+        messages = (Message("user", f"{text} question {at}"), Message("assistant", f"{text} answer {at}"))
+        fields = {"source": "hostile " + text if text and at == 0 else f"source {at % 3}", "task": f"t{at % 2}"}
+        made.append(Row(at + 1, f'{{"id":"row-{at}"}}', f"row-{at}", messages, fields))
+    made.append(BadRow(rows + 1, "broken JSON: Expecting value", text + "{not json"))
+    return made
+
+
+def _target(name: str) -> list[Row | BadRow]:
+    return [
+        Row(at + 1, f'{{"n":{at}}}', None, (Message("user", f"{name} {at}"), Message("assistant", "yes")), {})
+        for at in range(4)
+    ]
+
+
+def add_run(project: Project, name: str, *, seed: int) -> RunRecord:
+    """A scoring artifact with two target columns, NaN in its last row, and its record."""
+    n = project.counts().pool
+    columns = np.random.default_rng(seed).normal(0, 0.1, (n, 2)).astype(np.float32)
+    columns[-1] = np.nan
+    score = columns.mean(axis=1)
+    status = np.where(np.arange(n) < 10, 1, 2).astype(np.uint8)
+    status[-1] = 0
+    roles = np.zeros(n, np.uint8)
+    roles[:10], roles[10:20], roles[20] = 1, 2, 4 | 8
+    summary = {
+        "method": "landmark",
+        "unit": "cosine",
+        "model": {"name": "builtin", "kind": "builtin"},
+        "sets": [{"name": s, "rows": 4, "items": 4} for s in SETS],
+        "counts": {"exact": 10, "propagated": n - 11, "unscorable": 1},
+        "fidelity": {
+            "spearman": 0.91, "interval": [0.86, 0.95], "level": 0.9, "n": 10, "left_out": 0, "top_overlap": 0.7,
+            "r2": 0.8, "length_correlation": 0.41, "length_correlation_exact": 0.4, "reasons": {},
+            "per_set": {s: {"spearman": 0.9, "interval": [0.8, 0.95], "n": 10, "reason": ""} for s in SETS},
+        },
+        "notes": ["Scored with the built-in model: its scores need not transfer to the model you will train."],
+        "phases": {"embeddings": 1.5},
+        "problems": {str(n - 1): "no response tokens"},
+    }  # fmt: skip
+    matrix = np.repeat(columns, 4, axis=1)
+    arrays = {"score": score, "columns": columns, "matrix": matrix, "status": status, "roles": roles, "loss": score}
+    key = artifacts.artifact_key(stage="scores", name=name, seed=seed)
+    with artifacts.create(project.artifacts, "scores", key, {"test": True}) as place:
+        for array_name, array in arrays.items():
+            np.save(Path(place) / f"{array_name}.npy", array)
+        artifacts.write_json(Path(place) / "summary.json", summary)
+    config = ScoreConfig(seed=seed).to_dict()
+    record = RunRecord(
+        name=name, method="landmark", model="builtin", config=config, artifact=f"scores-{key}", rows=n,
+        pool_hash=project.pool_hash(), targets=SETS, state="done", summary=summary,
+    )  # fmt: skip
+    return project.add_run(record)
+
+
+def add_map(project: Project) -> None:
+    """A map and signals: row 3 repeats row 2, row 4 leaks a target item, row 5 looks cut off."""
+    n = project.counts().pool
+    generator = np.random.default_rng(1)
+    neighbours = np.stack([(np.arange(n) + step) % n for step in (1, 2, 3)], axis=1).astype(np.int32)
+    plane = {
+        "xy": generator.uniform(-1, 1, (n, 2)).astype(np.float32),
+        "neighbours": neighbours,
+        "distances": np.full((n, 3), 0.1, np.float32),
+        "cluster": (np.arange(n) % 4 - 1).astype(np.int32),
+        "fitted": np.ones(n, bool),
+        "centres": np.zeros((3, 2), np.float32),
+    }
+    group, leak, cut = np.full(n, -1, np.int64), np.zeros(n, np.float32), np.zeros(n, bool)
+    group[2:4], leak[4], cut[5] = 2, 0.9, True
+    signals = {
+        "near_duplicate_of": group,
+        "leak": leak,
+        "leak_target": np.where(leak > 0, 0, -1).astype(np.int64),
+        "looks_truncated": cut,
+        "words": np.full(n, 4, np.int32),
+    }
+    described = {"labels": ["sums, add", "code, python", "words"], "notes": ["A test map."], "trust": 0.9}
+    _keep(project, "map", plane, {"map.json": described})
+    _keep(project, "signals", signals, {})
+    record = MapRecord("map-test", "map-0123456789abcdef", n, project.pool_hash(), "hidden")
+    project.add_map(record)
+    project.add_signals("signals-0123456789abcdef", n, project.pool_hash())
+
+
+def _keep(project: Project, stage: str, arrays: dict[str, np.ndarray], files: dict[str, object]) -> None:
+    with artifacts.create(project.artifacts, stage, "0123456789abcdef", {"test": True}) as place:
+        for name, array in arrays.items():
+            np.save(Path(place) / f"{name}.npy", array)
+        for name, value in {**files, "summary.json": {}}.items():
+            artifacts.write_json(Path(place) / name, value)

@@ -1,8 +1,9 @@
 """CSV (comma, semicolon or tab): a header, then records whose values stay text.
 
-The delimiter is the one of ",", ";" and tab that stands most often in the header. Quoting follows RFC 4180 with
-the csv module's tolerance; a quoted value may span lines. `line` is the physical line where the record starts.
-A quote that is never closed costs the record it stands in, not the records after it. An empty value is "".
+The delimiter is the one of ",", ";" and tab that stands most often in the header. Quoting follows RFC 4180 strictly
+(a closing quote is followed by a delimiter), or else a lost quote would glue two rows into one that nobody wrote.
+A quoted value may span lines; `line` is the physical line where the record starts. An empty value is "".
+Where quoting breaks, the lines it swallowed are read again one by one if most of them are rows themselves.
 Not read: headerless files, other delimiters, other encodings than UTF-8.
 """
 
@@ -32,7 +33,7 @@ def read_comma_values(stream: BinaryIO, *, limit: int = LINE_LIMIT) -> Iterator[
     names, delimiter = header
     while (start := feed.begin()) is not None:
         try:
-            cells = _next_cells(feed, delimiter)
+            cells = _next_cells(feed, delimiter, columns=len(names))
             if cells:
                 value = _value(names, cells)
                 yield Record(start, canonical(value), value)
@@ -95,7 +96,7 @@ def _header(feed: _Feed) -> tuple[list[str], str] | None:
             continue
         delimiter = max(DELIMITERS, key=first.count)
         try:
-            cells = _next_cells(feed, delimiter)
+            cells = _next_cells(feed, delimiter, columns=0)
         except RowProblem as problem:
             raise EngineError(f"the CSV header cannot be read: {problem.reason}. Nothing was added.") from None
         names = [cell.strip() or f"column {at}" for at, cell in enumerate(cells, start=1)]
@@ -108,34 +109,44 @@ def _header(feed: _Feed) -> tuple[list[str], str] | None:
     return None
 
 
-def _next_cells(feed: _Feed, delimiter: str) -> list[str]:
+def _next_cells(feed: _Feed, delimiter: str, *, columns: int) -> list[str]:
     """The cells of one record ([] for a blank line); raises `RowProblem` for a broken one."""
     if csv.field_size_limit() < 2 * feed.limit:  # one setting for the whole process, only ever raised
         csv.field_size_limit(2 * feed.limit)
     try:
-        cells = next(csv.reader(feed, delimiter=delimiter))
+        cells = next(csv.reader(feed, delimiter=delimiter, strict=True))
     except csv.Error as error:
-        raise RowProblem(f"broken CSV: {error}") from None
-    if not feed.whole():
-        raise RowProblem(too_long(feed.limit))
-    if _open_quote(feed.text(), delimiter):
-        feed.give_back()
-        raise RowProblem("broken CSV: a quote is opened here and never closed")
-    if feed.size > feed.limit:
+        reason = "a quote is opened and never closed" if "end of data" in str(error) else str(error)
+        raise RowProblem(_broken(feed, reason, _mostly_rows(feed, delimiter, columns))) from None
+    if feed.size > feed.limit or not feed.whole():
         raise RowProblem(too_long(feed.limit))
     return cells
 
 
-def _open_quote(text: str, delimiter: str) -> bool:
-    """Whether a record's lines end inside a quoted value (asked of the csv module's strict mode)."""
-    if text.count('"') % 2 == 0:
-        return False
+def _broken(feed: _Feed, reason: str, again: bool) -> str:
+    """The reason for a broken record; with `again`, its lines but the first are put back to be read as rows."""
+    if not feed.whole():
+        return too_long(feed.limit)
+    swallowed = len(feed.taken) - 1
+    if not swallowed:
+        return f"broken CSV: {reason}"
+    if again:
+        feed.give_back()
+    fate = "read again as rows of their own" if again else "set aside with it"
+    return f"broken CSV: {reason}; {swallowed} lines after it were {fate}"
+
+
+def _mostly_rows(feed: _Feed, delimiter: str, columns: int) -> bool:
+    """Whether at least half of the lines behind a broken record's first are whole rows of so many columns."""
+    lines = [text for _, text, _ in feed.taken[1:] if text.strip()]
+    return 2 * sum(_width(line, delimiter) == columns for line in lines) >= len(lines)
+
+
+def _width(line: str, delimiter: str) -> int:
     try:
-        for _ in csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True):
-            pass
-    except csv.Error as error:
-        return "unexpected end of data" in str(error)
-    return False
+        return len(next(csv.reader([line], delimiter=delimiter, strict=True), []))
+    except csv.Error:
+        return -1
 
 
 def _value(names: list[str], cells: list[str]) -> dict[str, str]:

@@ -111,8 +111,13 @@ def _looks_like_turn(item: object) -> bool:
 
 def _key(item: dict[str, Any], names: Sequence[str]) -> str | None:
     """The first of `names` that holds something, else the first that is present at all."""
-    present = [name for name in names if name in item]
-    return next((name for name in present if item[name] is not None), present[0] if present else None)
+    present = None
+    for name in names:
+        if name in item:
+            if item[name] is not None:
+                return name
+            present = present or name
+    return present
 
 
 def _message(item: object, *, where: str) -> Message:

@@ -1,0 +1,111 @@
+"""Whether a response stops in the middle, judged by how it ends, with care for short answers, lists and code.
+
+Three verdicts: WHOLE; CUT, where the ending itself shows it (an open code fence or bracket, a dangling comma, operator
+or article); OPEN, prose without a final mark, which is a cut where the pool's other prose ends with one. A cut that
+falls on the end of a sentence or of a line of code cannot be seen here.
+"""
+
+import re
+from typing import Literal
+
+Verdict = Literal[0, 1, 2]
+WHOLE: Verdict = 0
+CUT: Verdict = 1
+OPEN: Verdict = 2
+
+FENCE = "```"
+_DANGLING = tuple(",-–—(=+*/<&|[{\\")
+_DANGLING_WORDS = frozenset(
+    word
+    for words in (
+        "a an the of to in on at by for with from and or but nor so if as than that which who whose is are was were",
+        "be will would can could should must has have had do does did not your my his her its our their this these",
+    )
+    for word in words.split()
+)
+_SENTENCE = re.compile(r"[.!?…]['\"”)]*\s")
+_CODE_LINE = re.compile(
+    r"^\s*(?:def |class |import |from \w+ import|return\b|for .*[:{]$|while .*[:{]$|if .*[:{]$|else\b|elif |print\(|"
+    r"#include|using |public |private |const |let |var |function\b|SELECT |INSERT |UPDATE |<\w+|</|[}\])]|.*[;{]$|"
+    r"[\w.\[\]\"']+ = \S|\w[\w.]*\(.*\)$|//|/\*|\$ )",
+)
+_PAIRS = {"(": ")", "[": "]", "{": "}"}
+_STRING = re.compile(r"`[^`]*`|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"")
+_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*$", re.MULTILINE)
+_ADDRESS = re.compile(r"\w/$")
+_ITEM = re.compile(r"[-*•]|\d+[.)]\s")
+SHORTEST_PROSE = 3
+
+
+def verdict(response: str) -> Verdict:
+    """How the response ends: `WHOLE`, `CUT` or `OPEN`. An empty response is whole: it is missing, not cut."""
+    text = response.rstrip()
+    if not text:
+        return WHOLE
+    if text.count(FENCE) % 2:
+        return CUT
+    if text.endswith(FENCE):
+        return WHOLE
+    if looks_like_code(text):
+        return CUT if _code_is_open(text) else WHOLE
+    return _prose(text)
+
+
+def looks_like_code(text: str) -> bool:
+    """Whether at least half of the lines with text read as code."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return 2 * sum(bool(_CODE_LINE.match(line)) or line.startswith("    ") for line in lines) >= max(len(lines), 1)
+
+
+def last_word(response: str) -> str:
+    """The word the response ends with, in lower case; "" where it ends with anything but a letter."""
+    found = re.search(r"[^\W\d_]+$", response.rstrip())
+    return found.group().lower() if found else ""
+
+
+def _code_is_open(text: str) -> bool:
+    bare = _COMMENT.sub("", _STRING.sub("''", text))
+    last = text.splitlines()[-1].rstrip()
+    return _open_brackets(bare) or last.endswith((",", "=", "(", "[", "{", "\\")) or _opens_block(last)
+
+
+def _opens_block(line: str) -> bool:
+    return bool(re.match(r"\s*(?:def|class|for|while|if|elif|else|try|with)\b.*:$", line))
+
+
+def _open_brackets(text: str) -> bool:
+    return any(text.count(opening) > text.count(closing) for opening, closing in _PAIRS.items())
+
+
+def _prose(text: str) -> Verdict:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    last, words = lines[-1], lines[-1].split()
+    if not re.search(r"\w", last):
+        return WHOLE  # a rule, a border, a row of brackets
+    if (text.endswith(_DANGLING) and not _ADDRESS.search(last)) or _dangles(words):
+        return CUT
+    if _open_brackets(last) and len(words) >= SHORTEST_PROSE:
+        return CUT
+    if not text[-1].isalnum():
+        return WHOLE
+    return OPEN if _reads_as_sentence(lines, words) else WHOLE
+
+
+def _dangles(words: list[str]) -> bool:
+    """Whether the last word asks for another, as an article does; not in a list of letters or words."""
+    if len(words) < SHORTEST_PROSE or words[-1].lower() not in _DANGLING_WORDS:
+        return False
+    return words[-2][-1].isalpha() and not all(word[:1].isupper() for word in words)
+
+
+def _reads_as_sentence(lines: list[str], words: list[str]) -> bool:
+    """Prose that should end with a mark: it goes on after an ended sentence, or opens like one and has a plain word."""
+    last = lines[-1]
+    if not re.match(r"[\"'“(]*\w", last):
+        return False
+    if _SENTENCE.search(last) and not _ITEM.match(last):
+        return True
+    if len(lines) > 1 and all(line.endswith((".", "!", "?")) for line in lines[:-1]):
+        return not last.isdigit()
+    plain = any(word.islower() for word in words[1:])
+    return plain and not _ITEM.match(last) and (last[0].isupper() or last[0].isdigit())

@@ -1,0 +1,84 @@
+"""Words of a text as numbers, and runs of words hashed into one number each: what the pool's signals compare.
+
+Notation: a chunk of rows is held as `Words`: the 32-bit hashes of all its words end to end, and offsets of the rows.
+A *gram* is a run of n consecutive words of one row, as a 64-bit hash. Case and white space do not matter; every mark
+of punctuation is a word. Two grams are taken for equal if their hashes are: by chance about once in 10^19 pairs.
+"""
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_WORD = re.compile(rb"[\w\x80-\xff]+|[^\w\s\x80-\xff]")
+_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """`ids` uint32 (N,) of all rows end to end; row i has ids[offsets[i]:offsets[i+1]], offsets int64 (n+1,)."""
+
+    ids: NDArray[np.uint32]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Words of each row, (n,)."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class Grams:
+    """`hashes` uint64 (M,) of the grams of all rows in order, repeated ones too; `rows` int64 (M,) ascending."""
+
+    hashes: NDArray[np.uint64]
+    rows: NDArray[np.int64]
+
+    def counts(self, rows: int) -> NDArray[np.int64]:
+        """How many grams each of `rows` rows has."""
+        return np.bincount(self.rows, minlength=rows)
+
+
+def words_of(texts: Sequence[str]) -> Words:
+    """The words of each text, in order."""
+    rows = [list(map(zlib.crc32, _WORD.findall(text.lower().encode("utf-8", "replace")))) for text in texts]
+    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    ids = np.fromiter((word for row in rows for word in row), dtype=np.uint32, count=int(offsets[-1]))
+    return Words(ids, offsets)
+
+
+def grams_of(words: Words, n: int) -> Grams:
+    """The runs of `n` words of each row; a row with fewer than `n` words has none."""
+    count = len(words.ids) - n + 1
+    if count < 1:
+        return Grams(np.zeros(0, np.uint64), np.zeros(0, np.int64))
+    rows = np.repeat(np.arange(len(words)), words.lengths)
+    inside = rows[:count] == rows[n - 1 :]  # the run does not cross into the next row
+    hashes = np.zeros(count, dtype=np.uint64)
+    for at in range(n):
+        hashes = _mixed(hashes + words.ids[at : at + count] + _MIX[0])
+    return Grams(hashes[inside], rows[:count][inside])
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64: every bit of the input moves about half of the output's (overflow is meant)."""
+    values = (values ^ (values >> np.uint64(30))) * _MIX[1]
+    values = (values ^ (values >> np.uint64(27))) * _MIX[2]
+    return values ^ (values >> np.uint64(31))
+
+
+def sorted_unique(values: NDArray[Any]) -> NDArray[Any]:
+    """The different values (m,), ascending; by sorting, which on integers is many times faster than `np.unique`."""
+    values = np.sort(values)
+    new = np.ones(len(values), dtype=bool)
+    new[1:] = values[1:] != values[:-1]
+    return values[new]

@@ -100,18 +100,18 @@ def map_batches(
     """`fn` of every row, float32, aligned with `rows` (None: all): one array (m, …), or a tuple where `fn` gives one.
 
     `fn` takes a batch and returns arrays whose first axis is the batch's rows. A row that cannot be scored is NaN
-    throughout and has its reason under its table row number in the second result: it could not be encoded, it does
-    not fit in memory even alone, or a value of it is not finite. When memory runs out the batch is halved, and later
+    throughout and has its reason under its table row number in the second result: see `unrunnable`, or it does not fit
+    in memory even alone, or a value of it is not finite. When memory runs out the batch is halved, and later
     batches stay within what fitted. Advances `reporter` by rows, within the phase that the caller began.
     """
     chosen = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.int64)
     collected = _Collected(chosen)
     reporter = reporter or Silent()
-    empty = chosen[table.lengths[chosen] == 0]
-    for i in empty:
-        collected.refuse(int(i), table.problems.get(int(i), "no tokens"))
-    reporter.advance(len(empty))
-    plan = plan_batches(table.lengths, max_tokens=max_tokens, rows=np.unique(chosen))
+    for row, reason in unrunnable(lm, table, chosen).items():
+        collected.refuse(row, reason)
+    runnable = chosen[~np.isin(chosen, list(collected.problems))]
+    reporter.advance(len(chosen) - len(runnable))
+    plan = plan_batches(table.lengths, max_tokens=max_tokens, rows=np.unique(runnable))
     for part, values in run_within_memory(lm, table, plan, fn, reporter=reporter):
         if values is None:
             length = int(table.lengths[part[0]])
@@ -120,6 +120,16 @@ def map_batches(
             collected.place(part, values)
         reporter.advance(int(np.isin(chosen, part).sum()))
     return collected.values(), collected.problems
+
+
+def unrunnable(lm: LanguageModel, table: TokenTable, rows: Rows) -> dict[int, str]:
+    """Why rows cannot be run at all: they could not be encoded, or have a token that the model does not embed.
+
+    Such a token would end the whole process on a GPU.
+    """
+    reasons = {int(i): table.problems.get(int(i), "no tokens") for i in rows[table.lengths[rows] == 0]}
+    reason = f"a token id beyond the {lm.vocabulary} that the model embeds"
+    return reasons | {int(i): reason for i in table.outside(rows, lm.vocabulary)}
 
 
 def run_within_memory(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -31,7 +32,7 @@ DTYPES: dict[str, torch.dtype] = {
 }
 LENGTH_FIELDS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 UNSTATED_LENGTH = 2048
-_LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError)
+_LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class LanguageModel:
     pad_id: int
     name: str
     notes: tuple[str, ...]
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the model embeds; a larger id cannot be run."""
+        return _vocabulary(self.model)
 
     def logits(self, batch: "Batch") -> torch.Tensor:
         """The logits (B, T, V) of a batch, in the model's precision; logits at s predict the token at s+1."""
@@ -74,7 +80,7 @@ def load(
         precision, dtype_note = choose_dtype(dtype, device=target, stored=_stored_dtype(config))
         tokenizer = _tokenizer(path)
         model, weight_notes = _model(path, config, precision, target, attention)
-    _check_vocabulary(tokenizer, model, path)
+    weight_notes += _check_vocabulary(tokenizer, model, path)
     limit, length_note = _length(model.config, tokenizer, max_length)
     notes = (device_note, dtype_note, _attention_note(model, attention), length_note, *weight_notes)
     name = source.name if isinstance(source, ModelSource) else str(source)
@@ -183,15 +189,21 @@ def _attention_note(model: PreTrainedModel, asked: str) -> str:
     return f"attention {used}: {why}{limit}"
 
 
-def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, path: Path) -> None:
-    embedding: Any = model.get_input_embeddings()
-    rows = embedding.weight.shape[0]
-    largest = max(tokenizer.get_vocab().values(), default=-1)
-    if largest >= rows:
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, path: Path) -> list[str]:
+    """Refuse a tokenizer of another model; name tokens added later that the model does not embed."""
+    rows = _vocabulary(model)
+    if tokenizer.vocab_size > rows:
         raise EngineError(
-            f"The tokenizer in {path} has token ids up to {largest}, but the model embeds only {rows}. "
+            f"The tokenizer in {path} has {tokenizer.vocab_size} tokens, but the model embeds only {rows}. "
             "They do not belong together; save the right tokenizer into the folder."
         )
+    beyond = sorted(str(t) for i, t in tokenizer.added_tokens_decoder.items() if i >= rows)
+    return [f"the model does not embed {', '.join(beyond)}: rows with them are set aside"] if beyond else []
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    embedding: Any = model.get_input_embeddings()
+    return int(embedding.weight.shape[0])
 
 
 def _length(config: Any, tokenizer: PreTrainedTokenizerBase, cap: int | None) -> tuple[int, str]:

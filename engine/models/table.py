@@ -57,7 +57,7 @@ class TokenTable:
     def response_lengths(self) -> NDArray[np.int64]:
         """Response tokens that enter each row's loss (n,)."""
         counts = np.zeros(len(self), dtype=np.int64)
-        filled = np.flatnonzero(self.lengths)
+        filled = self.usable
         if len(filled):
             counts[filled] = np.add.reduceat(self.mask, self.offsets[filled], dtype=np.int64)
         return counts
@@ -71,6 +71,10 @@ class TokenTable:
         """ids (T,) and mask (T,) of row i."""
         part = slice(int(self.offsets[i]), int(self.offsets[i + 1]))
         return self.ids[part], self.mask[part]
+
+    def outside(self, rows: NDArray[np.int64], vocabulary: int) -> NDArray[np.int64]:
+        """Those of `rows` that have a token id which a model of `vocabulary` embedded ids does not know."""
+        return rows[np.array([self.row(int(i))[0].max(initial=0) >= vocabulary for i in rows], dtype=np.bool_)]
 
     def save(self, folder: Path) -> None:
         """Write the arrays as .npy and the problems as JSON into `folder`, which is made if absent."""

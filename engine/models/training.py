@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import EngineError
-from engine.models.batches import Batch, plan_batches, run_within_memory
+from engine.models.batches import Batch, plan_batches, run_within_memory, unrunnable
 from engine.models.loading import LanguageModel
 from engine.models.losses import response_sums
 from engine.models.table import TokenTable
@@ -99,19 +99,20 @@ def train(
 ) -> TrainReport:
     """Train all parameters of `lm.model`, in place, on `rows` of the table (None: all usable ones).
 
-    Equal inputs on equal hardware give equal weights. Rows without tokens are left out. Begins the phase "training",
-    counted in rows. Afterwards the model is in evaluation mode without gradients, also when this raises:
+    Equal inputs on equal hardware give equal weights. Rows that cannot be run are left out. Begins the phase
+    "training", counted in rows. Afterwards the model is in evaluation mode without gradients, also when this raises:
     `EngineError` for no usable row or a loss that is no longer finite, `Cancelled` between micro-batches; the weights
     are then those of the last whole step.
     """
     reporter = reporter or Silent()
-    chosen = table.usable if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
-    chosen = chosen[table.lengths[chosen] > 0]
+    chosen = np.arange(len(table)) if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
+    problems = unrunnable(lm, table, chosen)
+    chosen = chosen[~np.isin(chosen, list(problems))]
     if len(chosen) == 0:
         raise EngineError("There is no usable row to train on. The model is unchanged.")
     total = planned_steps(len(chosen), config)
     reporter.phase("training", min(total * config.batch_rows, config.epochs * len(chosen)))
-    trainer = _Trainer(lm, table, config, reporter)
+    trainer = _Trainer(lm, table, config, problems, reporter)
     try:
         for step, part in zip(range(total), _steps(chosen, config)):
             trainer.step(part, learning_rate(step, total, config))
@@ -146,7 +147,9 @@ def _steps(rows: NDArray[np.int64], config: TrainConfig) -> Iterator[NDArray[np.
 class _Trainer:
     """One run's optimiser and what it has seen."""
 
-    def __init__(self, lm: LanguageModel, table: TokenTable, config: TrainConfig, reporter: Reporter) -> None:
+    def __init__(
+        self, lm: LanguageModel, table: TokenTable, config: TrainConfig, problems: dict[int, str], reporter: Reporter
+    ) -> None:
         self._lm, self._table, self._config, self._reporter = lm, table, config, reporter
         lm.model.eval().requires_grad_(True)
         self._parameters = dict(lm.model.named_parameters())  # tied weights appear once
@@ -156,7 +159,7 @@ class _Trainer:
         )
         self._losses: list[float] = []
         self._rates: list[float] = []
-        self._problems: dict[int, str] = {}
+        self._problems = problems
 
     def step(self, rows: NDArray[np.int64], rate: float) -> None:
         """One optimiser step on `rows`, less those that do not fit in memory."""

@@ -179,16 +179,18 @@ def _own_id(value: dict[str, Any], mapping: Mapping) -> tuple[str | None, str]:
 
 
 def _fields(value: dict[str, Any], used: set[str]) -> dict[str, Scalar]:
-    found = {column: item for column, item in value.items() if column not in used}
+    found = {column: _scalar(column, item) for column, item in value.items() if column not in used and _is_plain(item)}
     for nest in NESTED:
-        inner = found.get(nest)
-        if isinstance(inner, dict):
-            found |= {f"{nest}.{key}": item for key, item in inner.items() if f"{nest}.{key}" not in used}
-    return {column: _scalar(column, item) for column, item in found.items() if _is_attribute(item)}
+        inner = value.get(nest)
+        if isinstance(inner, dict) and nest not in used:
+            named = {f"{nest}.{key}": item for key, item in inner.items()}
+            found |= {name: _scalar(name, item) for name, item in named.items() if name not in used and _is_plain(item)}
+    return found
 
 
-def _is_attribute(item: object) -> bool:
-    return item is None or isinstance(item, bool | int | float) or (isinstance(item, str) and len(item) <= FIELD_CHARS)
+def _is_plain(item: object) -> bool:
+    """Whether a value is an attribute: a scalar that is no long text."""
+    return len(item) <= FIELD_CHARS if isinstance(item, str) else item is None or isinstance(item, int | float)
 
 
 def _scalar(column: str, item: Any) -> Scalar:
@@ -197,6 +199,6 @@ def _scalar(column: str, item: Any) -> Scalar:
         check_encodable(item, where=f"'{column}'")
     elif isinstance(item, float) and not math.isfinite(item):
         raise RowProblem(f"number out of range: '{column}'")
-    elif isinstance(item, int) and not isinstance(item, bool) and not -(1 << 63) <= item < 1 << 63:
+    elif isinstance(item, int) and not -(1 << 63) <= item < 1 << 63:
         return str(item)
     return item

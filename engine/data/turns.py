@@ -59,7 +59,7 @@ def parse_turns(value: object, *, column: str) -> tuple[Message, ...]:
     items = _decoded(value) if isinstance(value, str) else value
     if not isinstance(items, list | tuple):
         raise RowProblem(f"wrong type: '{column}' is {kind_of(value)}, expected a list of turns")
-    return tuple(_message(item, where=f"turn {at} of '{column}'") for at, item in enumerate(items, start=1))
+    return tuple(_plain_message(item) or _message(item, f"turn {at} of '{column}'") for at, item in enumerate(items, 1))
 
 
 def parse_text(value: object, *, column: str) -> str:
@@ -73,17 +73,19 @@ def parse_text(value: object, *, column: str) -> str:
 
 def check_usable(messages: Sequence[Message]) -> None:
     """Raise `RowProblem` unless there is a prompt, a non-empty last assistant turn and only encodable text."""
-    if not any(message.content.strip() for message in messages):
+    filled = [bool(message.content) and not message.content.isspace() for message in messages]
+    if not any(filled):
         raise RowProblem("no text: every turn is empty" if messages else "no text: there is no turn")
-    answers = [at for at, message in enumerate(messages) if message.role == "assistant"]
-    if not answers:
+    last = max((at for at, message in enumerate(messages) if message.role == "assistant"), default=-1)
+    if last < 0:
         raise RowProblem("no response: there is no assistant turn")
-    if not messages[answers[-1]].content.strip():
+    if not filled[last]:
         raise RowProblem("no response: the last assistant turn is empty")
-    if not any(message.content.strip() for message in messages[: answers[-1]]):
+    if not any(filled[:last]):
         raise RowProblem("no prompt: nothing stands before the last assistant turn")
     for message in messages:
-        check_encodable(message.content, where=f"the {message.role}'s text")
+        if not message.content.isascii():
+            check_encodable(message.content, where=f"the {message.role}'s text")
 
 
 def check_encodable(text: str, *, where: str) -> None:
@@ -120,7 +122,16 @@ def _key(item: dict[str, Any], names: Sequence[str]) -> str | None:
     return present
 
 
-def _message(item: object, *, where: str) -> Message:
+def _plain_message(item: object) -> Message | None:
+    """The most usual turn, {"role": …, "content": …} with known role and nothing else, without further questions."""
+    if isinstance(item, dict) and len(item) == 2:
+        speaker, content = item.get("role"), item.get("content")
+        if isinstance(content, str) and isinstance(speaker, str) and speaker in ROLE_NAMES:
+            return Message(ROLE_NAMES[speaker], content)
+    return None
+
+
+def _message(item: object, where: str) -> Message:
     if not isinstance(item, dict):
         raise RowProblem(f"wrong type: {where} is {kind_of(item)}, expected an object")
     speaker = _key(item, ROLE_KEYS)

@@ -1,7 +1,6 @@
 """What a file is, by its content; and one clear error for everything that cannot be read."""
 
 import gzip
-import os
 import socket
 from pathlib import Path
 
@@ -93,13 +92,13 @@ def test_each_unreadable_file_gets_one_clear_error(tmp_path: Path, name: str, da
     assert str(caught.value).endswith("Nothing was added.")
 
 
-def test_paths_that_are_no_files_are_refused(tmp_path: Path) -> None:
+def test_paths_that_are_no_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError, match="there is no file or folder"):
         detect(tmp_path / "missing.jsonl")
     with pytest.raises(EngineError, match="cannot be read"):
         detect(tmp_path / ("x" * 5000))
     with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(tmp_path)
+        monkeypatch.chdir(tmp_path)  # a socket's path must be short
         listener.bind("s")
         with pytest.raises(EngineError, match="not an ordinary file"):
             detect(Path("s"))

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from engine.data.samples import ROLES, Message, Row, plain_text, prompt_text, response_text
 from engine.errors import EngineError
 
+ROOT = Path(__file__).parents[3]
 CHAT = (
     Message("system", "Be brief."),
     Message("user", "One?"),
@@ -56,11 +58,11 @@ def test_samples_and_schemas_need_only_the_standard_library() -> None:
         "import sys, engine.data.samples, engine.data.schemas;"
         "print(sorted({'numpy', 'pandas', 'pyarrow', 'datasets', 'torch', 'streamlit', 'duckdb'} & set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "[]"
 
 
 def test_intake_does_not_import_datasets_until_it_is_needed() -> None:
     code = "import sys, engine.data.intake; print('datasets' in sys.modules, 'streamlit' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "False False"

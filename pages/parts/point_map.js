@@ -218,7 +218,7 @@ void main() {
 }`;
 
 const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 in vec4 v_colour;
 uniform float u_size;
 uniform float u_ring;
@@ -517,6 +517,7 @@ class MapView {
     this.notice = element('div', 'notice', { role: 'note' });
     this.root.append(this.surface, this.bar, this.status, this.notice, this.card);
     parent.appendChild(this.root);
+    this.root.dataset.hovered = -1;
     this.setTool('pan');
     this.buttons.labels.setAttribute('aria-pressed', 'true');
   }
@@ -676,7 +677,7 @@ class MapView {
   }
 
   moveTo(target, smooth) {
-    cancelAnimationFrame(this.gliding);
+    this.stopGliding();
     const still = window.matchMedia('(prefers-reduced-motion: reduce)').matches;
     if (!smooth || still) {
       this.camera = { ...target };
@@ -691,10 +692,16 @@ class MapView {
       // The place moves in step with the scale, so that a zoom about a point keeps that point still.
       const done = from.scale === target.scale ? eased : (1 / from.scale - 1 / scale) / (1 / from.scale - 1 / target.scale);
       this.camera = { x: from.x + done * (target.x - from.x), y: from.y + done * (target.y - from.y), scale };
+      this.gliding = part < 1 && this.alive ? requestAnimationFrame(step) : 0;
       this.invalidate();
-      if (part < 1 && this.alive) this.gliding = requestAnimationFrame(step);
     };
     this.gliding = requestAnimationFrame(step);
+    this.invalidate();
+  }
+
+  stopGliding() {
+    cancelAnimationFrame(this.gliding);
+    this.gliding = 0;
   }
 
   zoomBy(factor, at = null, smooth = false) {
@@ -710,7 +717,7 @@ class MapView {
   }
 
   panBy(dx, dy) {
-    cancelAnimationFrame(this.gliding);
+    this.stopGliding();
     this.isFitted = false;
     this.camera.x -= dx / this.camera.scale;
     this.camera.y += dy / this.camera.scale;
@@ -731,6 +738,7 @@ class MapView {
 
   invalidate() {
     this.stale = true;
+    this.root.dataset.drawn = 'part';
     this.refining = null;
     clearTimeout(this.settling);
     if (!this.frame) this.frame = requestAnimationFrame(() => this.drawFrame());
@@ -745,10 +753,10 @@ class MapView {
     const alpha = Math.min(0.92, Math.max(0.16, 0.92 * crowding ** -0.4));
     const part = (values) => values.map((value) => value / 255);
     const halo = size >= 4.5 ? 0.7 : 0;
-    const few = style.groups[2].count < 20000;
+    const few = style.groups[2].count < 20000; // rings around more would only make a dark mass
     return [
       { size: Math.max(1.5, 0.8 * size), alpha: Math.min(0.55, alpha), ring: 0, ringColour: [0, 0, 0] },
-      { size: size + 2 * halo, alpha, ring: halo, ringColour: part(theme.background) },
+      { size: size + 2 * halo, alpha: style.groups[2].count ? 0.45 * alpha : alpha, ring: halo, ringColour: part(theme.background) },
       { size: Math.max(size * 1.25, few ? 5 : 2.4) + (few ? 2.4 : 0), alpha: few ? 1 : Math.max(0.5, alpha),
         ring: few ? 1.4 : 0, ringColour: part(theme.text) },
     ];
@@ -774,7 +782,6 @@ class MapView {
     const total = this.style.drawing.length;
     const limit = this.sampled ? SAMPLE_WITHOUT_GL : this.budget;
     const whole = total <= limit || this.sampled;
-    this.root.dataset.drawn = 'part';
     this.renderer.draw(this.parts(limit), this.camera, this.size);
     this.drawOverlay();
     this.placeLabels();
@@ -829,6 +836,7 @@ class MapView {
   }
 
   finished(ms) {
+    if (this.gliding) return;
     this.root.dataset.drawn = 'whole';
     this.root.dataset.drawMs = ms.toFixed(0);
   }
@@ -1092,6 +1100,7 @@ class MapView {
     if (at) this.pointerAt = at;
     if (row !== this.hovered) {
       this.hovered = row;
+      this.root.dataset.hovered = row;
       clearTimeout(this.asking);
       if (this.size && this.style) this.drawOverlay();
       if (row >= 0 && this.data.asksHover && !this.texts.has(row)) {
@@ -1117,7 +1126,7 @@ class MapView {
   destroy() {
     this.alive = false;
     cancelAnimationFrame(this.frame);
-    cancelAnimationFrame(this.gliding);
+    this.stopGliding();
     for (const timer of [this.settling, this.fading, this.asking]) clearTimeout(timer);
     this.resizer.disconnect();
     this.renderer.destroy();

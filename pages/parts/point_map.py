@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
@@ -123,22 +124,59 @@ def polygon_mask(xy: NDArray[np.floating[Any]], polygon: Polygon) -> NDArray[np.
     """Which of n positions lie inside a polygon, by the even-odd rule; bool (n,).
 
     A position on a left or lower edge counts as inside, on a right or upper edge as outside, so that polygons that
-    share an edge share no position. Fewer than three corners contain nothing; NaN lies nowhere. Positions in the
-    bounding box are sorted by y once, and each edge then flips only those in its own band: the cost grows with how
-    often the polygon winds, not with its number of corners.
+    share an edge share no position. Fewer than three corners contain nothing; NaN lies nowhere. A grid is laid over
+    the polygon's box: positions in cells that no edge touches are decided by the cell's middle, only the others
+    are tested themselves, so that the cost hardly grows with the number of corners.
     """
-    inside = np.zeros(len(xy), dtype=bool)
     corners = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
     if len(corners) < 3 or not np.isfinite(corners).all():
-        return inside
+        return np.zeros(len(xy), dtype=bool)
     low, high = corners.min(axis=0), corners.max(axis=0)
-    x, y = xy[:, 0], xy[:, 1]
-    near = np.flatnonzero((x >= low[0]) & (x <= high[0]) & (y >= low[1]) & (y <= high[1]))
-    near = near[np.argsort(y[near])]
-    px, py = np.asarray(x[near], dtype=np.float64), np.asarray(y[near], dtype=np.float64)
-    odd = np.zeros(len(near), dtype=bool)
-    following = np.roll(corners, -1, axis=0)
-    for (ax, ay), (bx, by) in zip(corners, following, strict=True):
+    if not (high > low).all():
+        return np.zeros(len(xy), dtype=bool)
+    side = int(np.clip(np.sqrt(len(xy)) / 2, 8, 400))
+    state = _cells(corners, low, (high - low) / side, side)
+    column, row = (_cell(xy[:, axis], low[axis], (high - low)[axis] / side, side) for axis in (0, 1))
+    found = state[row * (side + 2) + column]
+    inside = found == _INSIDE
+    near = np.flatnonzero(found == _TOUCHED)
+    inside[near] = _odd_crossings(np.asarray(xy[near], dtype=np.float64), corners)
+    return inside
+
+
+_OUTSIDE, _INSIDE, _TOUCHED = 0, 1, 2
+
+
+def _cell(values: NDArray[np.floating[Any]], low: float, size: float, side: int) -> NDArray[np.int32]:
+    """Grid cell 1..side of each value; 0 and side + 1 are the margins outside, where NaN goes too."""
+    place = (values - values.dtype.type(low)) * values.dtype.type(1.0 / size) + values.dtype.type(1.0)
+    return np.nan_to_num(np.clip(place, 0, side + 1, out=place), copy=False, nan=0.0).astype(np.int32)
+
+
+def _cells(corners: NDArray[np.float64], low: NDArray[np.float64], size: NDArray[np.float64], side: int) -> Any:
+    """What is known of the cells of a (side + 2)² grid with a margin, flattened: outside, inside, or touched.
+
+    Every cell within one cell of an edge counts as touched, which covers any rounding of positions into cells.
+    """
+    middles = np.arange(side + 2) - 0.5
+    grid = np.stack([low[0] + np.tile(middles, side + 2) * size[0], low[1] + np.repeat(middles, side + 2) * size[1]], 1)
+    state = np.where(_odd_crossings(grid, corners), _INSIDE, _OUTSIDE).astype(np.uint8).reshape(side + 2, side + 2)
+    placed = (corners - low) / size + 1.0  # in cells
+    for (ax, ay), (bx, by) in zip(placed, np.roll(placed, -1, axis=0), strict=True):
+        first, last = int(min(ay, by)), int(max(ay, by))
+        for row in range(max(0, first - 1), min(side + 1, last + 1) + 1):
+            at = np.clip((row - 1, row + 2), min(ay, by), max(ay, by))  # the edge's part within a row of this one
+            x = ax + (at - ay) * ((bx - ax) / (by - ay)) if ay != by else np.array([ax, bx])
+            state[row, max(0, int(x.min()) - 1) : int(x.max()) + 2] = _TOUCHED
+    return state.reshape(-1)
+
+
+def _odd_crossings(xy: NDArray[np.float64], corners: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The even-odd rule itself: positions are sorted by y once, and each edge flips those in its own band."""
+    order = np.argsort(xy[:, 1], kind="stable")
+    px, py = xy[order, 0], xy[order, 1]
+    odd = np.zeros(len(xy), dtype=bool)
+    for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         if ay == by:
             continue
         if ay > by:
@@ -146,8 +184,9 @@ def polygon_mask(xy: NDArray[np.floating[Any]], polygon: Polygon) -> NDArray[np.
         start, stop = np.searchsorted(py, (ay, by))  # the band ay <= y < by
         band = slice(int(start), int(stop))
         odd[band] ^= px[band] < ax + (py[band] - ay) * ((bx - ax) / (by - ay))
-    inside[near] = odd
-    return inside
+    out = np.empty(len(xy), dtype=bool)
+    out[order] = odd
+    return out
 
 
 def box_mask(xy: NDArray[np.floating[Any]], box: Sequence[float]) -> NDArray[np.bool_]:
@@ -187,20 +226,10 @@ def _style(
         flags |= np.where(excluded, EXCLUDED, 0).astype(np.uint8)
     if selected is not None:
         flags |= np.where(selected, SELECTED, 0).astype(np.uint8)
-    whole = np.ascontiguousarray(colours).view(np.uint32).reshape(-1)
-    palette = _few_colours(whole)
-    if palette is None:
+    codes, palette = pd.factorize(np.ascontiguousarray(colours).view(np.uint32).reshape(-1))
+    if len(palette) > 256:
         return {"colours": np.ascontiguousarray(colours).reshape(-1), "flags": flags}
-    codes = np.searchsorted(palette, whole).astype(np.uint8)
-    return {"palette": palette.view(np.uint8), "codes": codes, "flags": flags}
-
-
-def _few_colours(whole: NDArray[np.uint32]) -> NDArray[np.uint32] | None:
-    """The distinct colours in ascending order, or None where there are more than 256; a sample rules most out."""
-    if len(np.unique(whole[: 1 << 14])) > 256:
-        return None
-    palette = np.unique(whole)
-    return palette if len(palette) <= 256 else None
+    return {"palette": np.asarray(palette).view(np.uint8), "codes": codes.astype(np.uint8), "flags": flags}
 
 
 def _checked(

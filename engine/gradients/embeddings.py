@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from engine.gradients.forwarding import BatchLike, ModelLike, last_hidden
+from engine.gradients.forwarding import BatchLike, ModelLike, hidden_and_logits, last_hidden, predictions, row_losses
 from engine.gradients.jvp import JvpEmbedding
 
 EmbeddingName = Literal["hidden", "jvp"]
@@ -43,11 +43,22 @@ class HiddenStates:
     @torch.no_grad()
     def __call__(self, batch: BatchLike) -> Tensor:
         """The vectors (B, hidden size), float32."""
-        hidden = last_hidden(self.lm.model, batch).float()  # (B, T, H)
-        real = batch.attention.bool()
-        weights = real.cumsum(dim=1) * real  # (B, T): 1, 2, …, 0 for padding
-        shares = weights / weights.sum(dim=1, keepdim=True)
-        return (shares.unsqueeze(1) @ hidden.masked_fill(~real.unsqueeze(2), 0)).squeeze(1)  # (B, H)
+        return weighted_mean(last_hidden(self.lm.model, batch), batch.attention)
+
+    @torch.no_grad()
+    def with_loss(self, batch: BatchLike) -> tuple[Tensor, Tensor]:
+        """The vectors (B, hidden size) and the rows' response losses (B,), float32, from one forward pass."""
+        where = predictions(batch)
+        hidden, logits = hidden_and_logits(self.lm.model, batch, where)
+        return weighted_mean(hidden, batch.attention), row_losses(logits, where)
+
+
+def weighted_mean(hidden: Tensor, attention: Tensor) -> Tensor:
+    """Σ_t t·h_t / Σ_t t over the tokens of each row, (B, H) float32, from (B, T, H) and a right-padded mask (B, T)."""
+    real = attention.bool()
+    weights = real.cumsum(dim=1) * real  # (B, T): 1, 2, …, 0 for padding
+    shares = weights / weights.sum(dim=1, keepdim=True)
+    return (shares.unsqueeze(1) @ hidden.float().masked_fill(~real.unsqueeze(2), 0)).squeeze(1)  # (B, H)
 
 
 EMBEDDINGS: dict[EmbeddingName, Callable[..., Embedding]] = {"hidden": HiddenStates, "jvp": JvpEmbedding}

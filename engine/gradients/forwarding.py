@@ -73,9 +73,18 @@ def last_hidden(model: nn.Module, batch: BatchLike) -> Tensor:
 
 def response_logits(model: nn.Module, batch: BatchLike, where: Predictions) -> Tensor:
     """Logits (M, V) at the predicting positions, equal to those of a full forward pass."""
-    with _gathered_head(model, batch.ids.shape, where) as gathered:
+    with _gathered_head(model, batch.ids.shape, where) as seen:
         logits = model(**model_inputs(batch)).logits
-    return logits[0] if gathered else logits[where.rows, where.positions]  # (M, V)
+    return logits[0] if seen else logits[where.rows, where.positions]  # (M, V)
+
+
+def hidden_and_logits(model: nn.Module, batch: BatchLike, where: Predictions) -> tuple[Tensor, Tensor]:
+    """The last hidden states (B, T, H) and the logits (M, V) at the predicting positions, from one forward pass."""
+    with _gathered_head(model, batch.ids.shape, where) as seen:
+        logits = model(**model_inputs(batch)).logits
+    if seen:
+        return seen[0], logits[0]
+    return last_hidden(model, batch), logits[where.rows, where.positions]
 
 
 def row_losses(logits: Tensor, where: Predictions) -> Tensor:
@@ -86,23 +95,23 @@ def row_losses(logits: Tensor, where: Predictions) -> Tensor:
 
 
 @contextmanager
-def _gathered_head(model: Any, shape: torch.Size, where: Predictions) -> Iterator[list[bool]]:
-    """Let the head see the predicting positions only; the list yielded is non-empty once it did."""
+def _gathered_head(model: Any, shape: torch.Size, where: Predictions) -> Iterator[list[Tensor]]:
+    """Let the head see predicting positions only; yields a list that holds its whole input (B, T, H) once it ran."""
     find = getattr(model, "get_output_embeddings", None)
     head = find() if find is not None else None
-    done: list[bool] = []
+    seen: list[Tensor] = []
 
     def gather(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not args or args[0].shape[:2] != shape:
             return None
-        done.append(True)
+        seen.append(args[0])
         return (args[0][where.rows, where.positions].unsqueeze(0), *args[1:])  # (1, M, H)
 
     if head is None:
-        yield done
+        yield seen
         return
     handle = head.register_forward_pre_hook(gather)
     try:
-        yield done
+        yield seen
     finally:
         handle.remove()

@@ -29,6 +29,30 @@ def test_hidden_states_against_a_plain_weighted_sum(name, attention, model_of, s
         torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "attention"), CASES)
+def test_hidden_states_and_losses_from_one_pass(name, attention, model_of, samples, batch_of, loss_oracle):
+    lm = model_of(name, attention)
+    batch = batch_of(samples, pad_to=15)
+    passes = []
+    handle = lm.model.base_model.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        vectors, losses = HiddenStates(lm).with_loss(batch)
+    finally:
+        handle.remove()
+    assert len(passes) == 1
+    torch.testing.assert_close(vectors, HiddenStates(lm)(batch), rtol=1e-4, atol=1e-5)
+    expected = torch.stack([loss_oracle(lm.model, sample) for sample in samples])
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_hidden_states_and_losses_without_a_known_head(model_of, samples, batch_of, monkeypatch):
+    lm = model_of("llama")
+    expected = HiddenStates(lm).with_loss(batch_of(samples))
+    monkeypatch.setattr(type(lm.model), "get_output_embeddings", lambda self: None)
+    for fast, plain in zip(expected, HiddenStates(lm).with_loss(batch_of(samples))):
+        torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5)
+
+
 def shallow_hidden(model, depth, sample):
     """The last token after `depth` blocks and the final norm, in a copy that holds no further blocks."""
     short = copy.deepcopy(model)

@@ -118,7 +118,7 @@ def map_batches(
             collected.refuse(int(part[0]), f"out of memory: the row does not fit on {lm.device} ({length} tokens)")
         else:
             collected.place(part, values)
-        reporter.advance(int(np.isin(chosen, part).sum()))
+        reporter.advance(collected.count(part))
     return collected.values(), collected.problems
 
 
@@ -190,6 +190,14 @@ class _Collected:
     def refuse(self, row: int, reason: str) -> None:
         self.problems[row] = reason
 
+    def count(self, rows: Rows) -> int:
+        """How many of the rows asked for these are; a row may have been asked for twice."""
+        first, last = self._places(rows)
+        return int((last - first).sum())
+
+    def _places(self, rows: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        return np.searchsorted(self._sorted, rows, side="left"), np.searchsorted(self._sorted, rows, side="right")
+
     def place(self, rows: Rows, values: Values) -> None:
         self._is_tuple = isinstance(values, tuple)
         parts = [np.asarray(v, dtype=np.float32) for v in (values if isinstance(values, tuple) else (values,))]
@@ -200,8 +208,7 @@ class _Collected:
             self.refuse(int(row), "not finite: the model's value for this row is NaN or infinite")
         if self._arrays is None:
             self._arrays = [np.full((len(self._rows), *p.shape[1:]), np.nan, dtype=np.float32) for p in parts]
-        first = np.searchsorted(self._sorted, rows, side="left")
-        last = np.searchsorted(self._sorted, rows, side="right")
+        first, last = self._places(rows)
         for k in np.flatnonzero(finite):
             places = self._order[first[k] : last[k]]
             for array, part in zip(self._arrays, parts):

@@ -8,6 +8,7 @@ This module knows nothing of tokenizers.
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -48,12 +49,12 @@ class TokenTable:
         """The number of rows n, unusable ones included."""
         return len(self.offsets) - 1
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each row (n,), 0 where the row could not be encoded."""
         return np.diff(self.offsets)
 
-    @property
+    @cached_property
     def response_lengths(self) -> NDArray[np.int64]:
         """Response tokens that enter each row's loss (n,)."""
         counts = np.zeros(len(self), dtype=np.int64)
@@ -62,7 +63,7 @@ class TokenTable:
             counts[filled] = np.add.reduceat(self.mask, self.offsets[filled], dtype=np.int64)
         return counts
 
-    @property
+    @cached_property
     def usable(self) -> NDArray[np.int64]:
         """Row numbers that have tokens, ascending."""
         return np.flatnonzero(self.lengths)

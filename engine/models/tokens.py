@@ -3,6 +3,7 @@
 The ids are those of the tokenizer's own chat template (its special tokens are written by the template, none is added
 again), up to the end of the last response. The mask is 1 on the tokens of every assistant turn, its end-of-turn token
 included, that some earlier token predicts. A token that straddles the border of a response belongs to the response.
+Text in a message that spells a special token becomes that token, as in every chat template, but moves no border.
 
 Too long rows: the prompt is cut from the left (a leading BOS stays); if the last response alone is too long, one
 prompt token stays before it and its end is cut. Either way the row is marked truncated.

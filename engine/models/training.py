@@ -213,7 +213,7 @@ class _Trainer:
         """What a set of rows counts in the step's mean: rows, or response tokens."""
         if self._config.reduction == "rows":
             return float(len(rows))
-        return float(sum(int(self._table.row(int(i))[1][1:].sum()) for i in rows))
+        return float(self._table.response_lengths[rows].sum())
 
     def _update(self, loss: float, rate: float) -> None:
         """Clip, take the step, and write float32 copies back into parameters of lower precision."""

@@ -36,7 +36,7 @@ class WarmUpConfig:
     """
 
     fraction: float = 0.05
-    max_rows: int | None = 256
+    max_rows: int | None = 128
     epochs: int = 4
     learning_rate: float = 1e-3
     schedule: Schedule = "linear"

@@ -36,6 +36,21 @@ TEMPLATES = {
         "{{ '[INST]' + (system if m == users[-1] else '') + m['content'] + '[/INST]' }}"
         "{% else %}{{ m['content'] + '</s>' }}{% endif %}{% endfor %}"
     ),
+    "system shown only while a user turn is last": (
+        "{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] + '\n\n' %}"
+        "{% set messages = messages[1:] %}{% endif %}{{ '<s>' }}{% for m in messages %}{% if m['role'] == 'user' %}"
+        "{{ '[INST]' + (system if loop.last and system is defined else '') + m['content'] + '[/INST]' }}"
+        "{% else %}{{ m['content'] + '</s>' }}{% endif %}{% endfor %}"
+    ),
+    "prompt opens the thinking": (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'].split('</think>')[-1] }}"
+        "{{ '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+    ),
+    "no end token": (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    ),
     "gemma": (
         "{{ '<s>' }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
         "{% endif %}{% for m in messages %}{% set role = 'model' if m['role'] == 'assistant' else m['role'] %}"
@@ -87,6 +102,7 @@ END = dict.fromkeys(TEMPLATES, "<|im_end|>") | {
     "llama3": "<|eot_id|>",
     "mistral": "</s>",
     "mistral, system before the last user": "</s>",
+    "system shown only while a user turn is last": "</s>",
     "gemma": "<end_of_turn>",
     "no generation prompt": " </s>",
 }
@@ -124,6 +140,8 @@ def test_spans_are_the_assistant_texts_with_their_end_token(
     ends = [END[name]] * len(answers)
     if name == "end token on the last turn only":
         ends = [""] * (len(answers) - 1) + ["</s>"]
+    if name == "no end token":  # the start of the next turn is what stops the model
+        ends = ["<|im_start|>"] * (len(answers) - 1) + [""]
     assert [f.strip() for f in found] == [a + e for a, e in zip(answers, ends)]
     assert rendered.text.endswith(found[-1])
 
@@ -147,7 +165,7 @@ def test_system_text_is_folded_only_where_the_template_has_no_system_role(
     make_byte_level: Callable[..., PreTrainedTokenizerBase],
 ) -> None:
     folded = {n for n in TEMPLATES if ChatRenderer(with_template(make_byte_level, n)).render(SYSTEM).system_folded}
-    assert folded == {"gemma", "system dropped"}
+    assert folded == {"gemma", "system dropped", "system shown only while a user turn is last"}
     text = ChatRenderer(with_template(make_byte_level, "gemma")).render(SYSTEM).text
     assert "<start_of_turn>user\nBe brief.\n\nWhat is 2+2?<end_of_turn>" in text
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from engine.errors import EngineError
 
@@ -34,6 +36,40 @@ def _max(values: np.ndarray) -> np.ndarray:
 REDUCTIONS: dict[Aggregate, Callable[[np.ndarray], np.ndarray]] = {"mean": _mean, "max": _max}
 
 
+class TargetSide:
+    """The target gradients (t, k) made ready once, to score batches of pool gradients where those lie.
+
+    `norms` (t,) replace the vectors' own in the cosine, and say in either unit which items have a gradient at all.
+    Raises `EngineError` for an unknown unit or targets that are all unusable.
+    """
+
+    def __init__(
+        self,
+        grads: np.ndarray | Tensor,
+        *,
+        unit: Unit = "cosine",
+        norms: np.ndarray | Tensor | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if unit not in get_args(Unit):
+            raise EngineError(f"The unit is {unit!r}; it must be one of: {', '.join(get_args(Unit))}.")
+        self.unit = unit
+        self.items, self.unusable = _ready(_tensor(grads).to(device), norms, unit)
+        if bool(self.unusable.all()):
+            raise EngineError("No target item has a usable gradient, so there is nothing to score against.")
+
+    def __call__(self, grads: Tensor, norms: np.ndarray | Tensor | None = None) -> Tensor:
+        """P (n, t) float32 from pool gradients (n, k), with their true `norms` (n,) where the caller has them."""
+        if grads.shape[1:] != self.items.shape[1:]:
+            raise EngineError(
+                f"Pool gradients have {tuple(grads.shape[1:])} coordinates and target gradients "
+                f"{tuple(self.items.shape[1:])}; score both with one projection. Nothing was scored."
+            )
+        rows, unusable = _ready(grads.to(self.items.device), norms, self.unit)
+        products = rows @ self.items.T  # (n, t)
+        return products.masked_fill(unusable[:, None] | self.unusable[None, :], torch.nan)
+
+
 def score_matrix(
     grads: np.ndarray,
     target_grads: np.ndarray,
@@ -47,34 +83,22 @@ def score_matrix(
     `norms` (n,) and `target_norms` (t,) replace the vectors' own in the cosine, and say in either unit which rows
     have a gradient at all. Raises `EngineError` for an unknown unit, unequal widths, or targets that are all unusable.
     """
-    if unit not in get_args(Unit):
-        raise EngineError(f"The unit is {unit!r}; it must be one of: {', '.join(get_args(Unit))}.")
-    if grads.shape[1:] != target_grads.shape[1:]:
-        raise EngineError(
-            f"Pool gradients have {grads.shape[1:]} coordinates and target gradients {target_grads.shape[1:]}; "
-            "score both with one projection. Nothing was scored."
-        )
-    rows, row_norms = _usable(grads, norms)
-    items, item_norms = _usable(target_grads, target_norms)
-    if np.isnan(item_norms).all():
-        raise EngineError("No target item has a usable gradient, so there is nothing to score against.")
-    if unit == "cosine":
-        rows /= row_norms[:, None]
-        items /= item_norms[:, None]
-    products = rows @ items.T  # (n, t)
-    products[np.isnan(row_norms)] = np.nan
-    products[:, np.isnan(item_norms)] = np.nan
-    return products
+    return TargetSide(target_grads, unit=unit, norms=target_norms)(_tensor(grads), norms).numpy()
 
 
-def _usable(vectors: np.ndarray, norms: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """A copy of the vectors in float32 with unusable ones zeroed, and float32 norms, NaN for those."""
-    values = np.array(vectors, dtype=np.float32)
-    own = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
-    length = own if norms is None else np.asarray(norms, dtype=np.float64)
-    good = np.isfinite(own) & (own > 0) & np.isfinite(length) & (length > 0)
-    values[~good] = 0
-    return values, np.where(good, length, np.nan).astype(np.float32)
+def _tensor(values: np.ndarray | Tensor) -> Tensor:
+    """The same numbers as a tensor; an array that may not be written to (memory-mapped) is copied."""
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements="W"))
+
+
+def _ready(vectors: Tensor, norms: np.ndarray | Tensor | None, unit: Unit) -> tuple[Tensor, Tensor]:
+    """A float32 copy of the vectors (m, k), unit length for cosines, zero where unusable; and which are (m,) bool."""
+    values = vectors.float()
+    own = torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
+    length = own if norms is None else _tensor(norms).to(values.device).double()
+    good = own.isfinite() & (own > 0) & length.isfinite() & (length.float() > 0)
+    scale = length.where(good, 1).float() if unit == "cosine" else torch.ones_like(own, dtype=torch.float32)
+    return (values / scale[:, None]).masked_fill(~good[:, None], 0), ~good
 
 
 def columns_of(matrix: np.ndarray, sets: Mapping[str, Sequence[int]], *, aggregate: Aggregate = "mean") -> np.ndarray:

@@ -2,9 +2,18 @@
 
 import numpy as np
 import pytest
+import torch
 
 from engine.errors import EngineError
-from engine.influence.scores import columns_of, over_sets, round_robin_input, score_matrix, status_of, usable_items
+from engine.influence.scores import (
+    TargetSide,
+    columns_of,
+    over_sets,
+    round_robin_input,
+    score_matrix,
+    status_of,
+    usable_items,
+)
 
 RNG = np.random.default_rng(0)
 GRADS = RNG.normal(size=(7, 5)).astype(np.float32)
@@ -76,8 +85,30 @@ def test_a_bad_target_item_is_left_out():
     assert np.isfinite(columns).all()
 
 
+def test_read_only_gradients_are_scored(tmp_path):
+    np.save(tmp_path / "grads.npy", GRADS)
+    mapped = np.load(tmp_path / "grads.npy", mmap_mode="r")
+    np.testing.assert_array_equal(score_matrix(mapped, TARGETS), score_matrix(GRADS, TARGETS))
+
+
+def test_gradients_below_the_range_of_float32_are_defined():
+    found = score_matrix(np.vstack([GRADS, np.full((1, 5), 1e-44, dtype=np.float32)]), TARGETS)
+    assert not np.isinf(found).any() and np.isfinite(found[:7]).all()
+
+
 def test_tiny_gradients_keep_their_direction():
     np.testing.assert_allclose(score_matrix(GRADS * 1e-18, TARGETS), loop("cosine"), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["cosine", "inner-product"])
+def test_a_prepared_target_side_scores_batches_alike_and_changes_nothing(unit):
+    norms = np.linspace(1, 2, 7)
+    side = TargetSide(TARGETS, unit=unit)
+    grads = torch.from_numpy(GRADS.copy())
+    found = torch.cat([side(grads[:3], norms[:3]), side(grads[3:], torch.from_numpy(norms[3:]))])
+    np.testing.assert_allclose(found.numpy(), score_matrix(GRADS, TARGETS, unit=unit, norms=norms), rtol=1e-6)
+    np.testing.assert_array_equal(grads.numpy(), GRADS)
+    assert found.dtype == torch.float32
 
 
 def test_refusals():

@@ -5,7 +5,9 @@ import streamlit as st
 from pages.parts import home, job_panel, paths, state
 from pages.parts.shell import errors_shown, open_frame
 
-project = open_frame("Home", "Find the samples of a pool that help your task, look at them, decide, export the subset.")
+project = open_frame(
+    "Projects", "Find the samples of a pool that help your task, look at them, decide, export the subset."
+)
 
 with errors_shown():
     if project is not None and not job_panel.panels(project, ("demo",)):
@@ -14,7 +16,7 @@ with errors_shown():
 with errors_shown():
     others = [path for path in paths.listed_projects() if str(path) != state.get("project")]
     if others:
-        st.subheader("Other projects" if project else "Projects", anchor=False)
+        st.subheader("Other projects" if project else "Your projects", anchor=False)
         home.cards(others)
 
 with errors_shown():

@@ -2,10 +2,9 @@
 
 import streamlit as st
 
-from engine.errors import EngineError
-from engine.runs import jobs
-from pages.parts import cost_plan, job_panel, runs_list, score_form, state
-from pages.parts.shell import errors_shown, link, open_page, show_error
+from pages.parts import cost_plan, job_panel, runs_list, score_form
+from pages.parts.shell import empty, errors_shown, open_page
+from pages.parts.words import plain
 
 with open_page(
     "Score",
@@ -15,25 +14,19 @@ with open_page(
     running = job_panel.panels(project, ("score", "demo"))
 
     st.subheader("New run", anchor=False)
-    with st.container(border=True):
-        config, name = None, None
-        try:
-            config, name = score_form.form(project)
-        except EngineError as error:
-            show_error(error)
-        missing = score_form.missing_target(project, config)
-        if missing:
-            st.caption("This method needs a target set, and the project has none.")
-            link("Pool", "Add a target set")
+    with st.container(border=True), errors_shown():
+        config, name = score_form.form(project)
+        if score_form.missing_target(project, config):
+            empty("This method needs a target set", "The project has none yet: add samples of the task.", "Pool")
         elif config is not None:
             with errors_shown():
-                cost_plan.show(project, config)
-        if st.button("Start scoring", type="primary", disabled=config is None or missing, key="score_start"):
-            with errors_shown():
-                runs_list.check_name(project, name, config)
-                started = jobs.submit(project, "score", config, run=name)
-                state.notify(f"Scoring has started as job {started}. You may close this page; the job goes on.", "info")
-                st.rerun()
+                st.caption(plain(cost_plan.sizes(project, config)))
+                with st.container(horizontal=True):
+                    start = st.button("Start scoring", type="primary", key="score_start")
+                    measure = config.method != "random" and st.button("Estimate time and cost", key="score_plan")
+                if start:
+                    runs_list.start(project, config, name)
+                cost_plan.show(project, config, measure=measure)
         if running:
             st.caption("A job is running; a further one waits for its turn.")
 

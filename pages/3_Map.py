@@ -25,13 +25,12 @@ with open_page(
         by_rank = st.toggle("By rank", key="map_by_rank", help="Colours scores by their rank instead of their value.")
     chips.bar(project, view, key="map")
     found = map_view.sets(project)
-    st.markdown(map_view.counts_line(found))
 
-    left, right = st.columns([5, 2], gap="medium")
+    left, right = st.columns([7, 4], gap="medium")
     with left:
         map_view.plane(project, layout, found, choices[chosen](by_rank))
         for note in layout.notes:
             st.caption(plain(note))
-        map_view.actions(project, found)
     with right:
+        map_view.actions(project, found)
         map_view.panel(project, view)

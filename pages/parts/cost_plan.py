@@ -9,6 +9,7 @@ from engine.runs.config import ScoreConfig
 from engine.store.project import Project
 from pages.parts import reads
 from pages.parts.shell import show_error
+from pages.parts.tables import table
 from pages.parts.words import count, duration, plain, size
 
 if TYPE_CHECKING:
@@ -17,16 +18,10 @@ if TYPE_CHECKING:
 _MADE = "ts_plan"
 
 
-def show(project: Project, config: ScoreConfig) -> None:
-    """The sizes of the run, and the measured plan if one was asked for with these settings.
-
-    Raises `EngineError` where the settings do not fit the pool.
-    """
-    st.caption(plain(sizes(project, config)))
-    if config.method == "random":
-        return
+def show(project: Project, config: ScoreConfig, *, measure: bool) -> None:
+    """The measured plan, if one was asked for (just now: `measure`) with these settings."""
     key = (str(project.path), reads.by_state(project, "pool_hash"), config)
-    if st.button("Estimate time and cost", key="plan_make", icon=":material/timer:"):
+    if measure:
         _make(project, config, key)
     kept = st.session_state.get(_MADE)
     if kept is not None and kept[0] == key:
@@ -34,7 +29,10 @@ def show(project: Project, config: ScoreConfig) -> None:
 
 
 def sizes(project: Project, config: ScoreConfig) -> str:
-    """What the run would measure, counted without touching a model; not escaped."""
+    """What the run would measure, counted without touching a model; not escaped.
+
+    Raises `EngineError` where the settings do not fit the pool.
+    """
     n = reads.pool_size(project)
     counts = reads.by_state(project, "counts").targets
     chosen = {name: rows for name, rows in counts.items() if not config.targets or name in config.targets}
@@ -72,6 +70,6 @@ def _draw(made: "Plan") -> None:
     rows = [
         {"Phase": p.name, "Rows": p.rows, "FLOPs": f"{p.flops:.2g}", "Time": duration(p.seconds)} for p in made.phases
     ]
-    st.dataframe(rows, hide_index=True)
+    table(rows)
     device = f"Device: {made.device}."
     st.caption(plain(" ".join([device, *(f"{note.capitalize()}." for note in made.notes)])))

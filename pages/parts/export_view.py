@@ -16,6 +16,7 @@ from engine.store.project import Project
 from engine.store.selections import Selection
 from pages.parts import reads
 from pages.parts.bar import BarReporter
+from pages.parts.tables import table
 from pages.parts.words import count, plain, shorten, size
 
 ENDINGS = {"original": ".jsonl", "chat": ".jsonl", "alpaca": ".jsonl", "parquet": ".parquet", "hf": ""}
@@ -81,7 +82,7 @@ def preview(project: Project, selection: Selection, asked: dict[str, Any]) -> No
     rows = reads.samples(project, selection.rows[:PREVIEWED].tolist())
     splits = splits_of(reads.by_state(project, "files"))
     records = [_as_written(row, asked["format"], splits) for row in rows]
-    st.dataframe(_mapping(asked, records), hide_index=True)
+    table(_mapping(asked, records))
     for record in records:
         st.code(shorten_json(record), language=None, wrap_lines=True)
 
@@ -182,7 +183,7 @@ def earlier(project: Project) -> None:
     files = [p for p in there if not p.name.startswith(".") and not p.name.endswith(MANIFEST_SUFFIX)]
     files.sort(key=lambda p: p.stat().st_mtime, reverse=True)
     if files:
-        st.dataframe([_file(path) for path in files[:100]], hide_index=True)
+        table([_file(path) for path in files[:100]])
         st.caption(plain(f"In {project.exports}"))
 
 

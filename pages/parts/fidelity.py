@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.run_choice import View
+from pages.parts.tables import table
 from pages.parts.words import count, percent, plain
 
 _VERDICTS = (
@@ -35,9 +36,9 @@ def report(view: View) -> None:
     st.caption(plain(f"Measured on {audited}, scored exactly and kept out of the fit. {_interval(spearman)}"))
     top = measure(found.get("top_overlap"))
     places = st.columns(3)
-    places[0].metric("Spearman with exact", shown(spearman), help=plain(_interval(spearman)), border=True)
+    places[0].metric("Spearman", shown(spearman), help=plain(_interval(spearman)), border=True)
     share = percent(top["value"], 0) if top["value"] is not None else "–"
-    places[1].metric("Top 10 % found", share, border=True,
+    places[1].metric("Top 10 %", share, border=True,
                      help="The share of the truly best 10 % among the estimated best; by chance 10 %.")  # fmt: skip
     places[2].metric("R²", shown(measure(found.get("r2"))), border=True,
                      help="1 is perfect, 0 as good as the mean, below 0 worse than the mean.")  # fmt: skip
@@ -83,7 +84,7 @@ def _per_target(found: dict[str, Any]) -> None:
         rows.append({"Target": name, "Spearman with exact": shown(figure), "90 % interval": between,
                      "Remark": figure["reason"]})  # fmt: skip
     if len(rows) > 1:
-        st.dataframe(rows, hide_index=True)
+        table(rows)
 
 
 def length_sentence(found: dict[str, Any]) -> str:

@@ -54,7 +54,7 @@ def create(place: DeltaGenerator) -> None:
         name = st.text_input("Name", max_chars=LONGEST_NAME, placeholder="maths-tutor")
         if st.form_submit_button("Create"):
             with errors_shown():
-                made = Project.create(_named_folder(name))
+                made = Project.create(named_folder(name))
                 state.notify(f"The project {made.path.name} is created. Add a pool and a target set on the Pool page.")
                 _enter(made)
 
@@ -96,7 +96,8 @@ def _enter(project: Project) -> None:
     st.rerun()
 
 
-def _named_folder(name: str) -> Path:
+def named_folder(name: str) -> Path:
+    """The folder of a new project of this name. Raises `EngineError` for a bad or a taken name."""
     name = name.strip()
     if not name or name.startswith(".") or FORBIDDEN & set(name) or not name.isprintable():
         raise EngineError(

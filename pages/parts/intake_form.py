@@ -1,23 +1,26 @@
 """Adding files on the Pool page: choose a source, see how it was understood, correct that, add it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
 
+from engine.data.hugging_face import is_hub_name
 from engine.data.intake import Preview, preview
 from engine.data.samples import prompt_text, response_text
 from engine.data.schemas import SCHEMAS, Mapping
 from engine.errors import EngineError
 from engine.runs.intake import add_pool, add_target
 from engine.store.project import Project
+from engine.store.records import IntakeReport
 from pages.parts import paths, state, uploads
 from pages.parts.bar import BarReporter
 from pages.parts.shell import errors_shown, show_error
+from pages.parts.tables import table
 from pages.parts.words import count, plain, shorten
 
 SHOWN = 50
-AUTO = "recognise"
+AUTO, FIELDS = "auto", "fields"
 ROLES = {"pool": "The pool", "target": "A target set"}
 
 
@@ -41,7 +44,8 @@ def form(project: Project) -> None:
         source = _source()
         if source is not None:
             found, mapping = _understood(source)
-            _add_button(project, str(role), name, source, mapping, found)
+            if mapping is not None:
+                _add_button(project, str(role), name, source, mapping, found)
 
 
 def _source() -> Source | None:
@@ -66,62 +70,64 @@ def _source() -> Source | None:
 
 
 def _located(typed: str) -> str:
-    """A path inside the allowed folders, else the text itself where it can be the name of a data set."""
-    looks_like_path = typed.startswith((".", "/", "~")) or "\\" in typed or Path(typed).suffix[1:] in uploads.SUFFIXES
-    if looks_like_path or (paths.APP / typed).exists():
-        return str(paths.allowed(typed))
-    return typed
+    """A path inside the allowed folders (a data set's folder may name its split: `folder#train`), else a hub name."""
+    base, mark, split = typed.rpartition("#")
+    if mark and _exists(base):
+        return f"{paths.allowed(base)}#{split}"
+    return typed if is_hub_name(typed) and not _exists(typed) else str(paths.allowed(typed))
 
 
-def _understood(source: Source) -> tuple[Preview, Mapping | str]:
-    """The preview under the recognised or the corrected mapping."""
-    options = [AUTO, *SCHEMAS]
-    schema = st.selectbox(
-        "Schema",
-        options,
-        key="intake_schema",
-        format_func=lambda name: "Recognise it" if name == AUTO else SCHEMAS[name].title,
-        width=340,
-    )
-    if schema == AUTO:
-        found = _preview(source, AUTO)
-        st.caption(plain(f"Recognised: {SCHEMAS[found.mapping.schema].title} ({_mapped(found.mapping)})."))
+def _exists(typed: str) -> bool:
+    path = Path(typed).expanduser()
+    return path.exists() or (paths.APP / path).exists()
+
+
+def _understood(source: Source) -> tuple[Preview, Mapping | None]:
+    """The preview under the recognised or the corrected mapping; no mapping while one is still to be named."""
+    found = _preview(source, AUTO)
+    if found.mapping is None:
+        st.warning(plain(found.problem))
+        schema = FIELDS
     else:
-        mapping = _columns(source, schema)
-        found = _preview(source, mapping)
+        schema = st.selectbox("Schema", [AUTO, *SCHEMAS], key="intake_schema", format_func=_schema_title, width=340)
+    if schema == AUTO and found.mapping is not None:
+        st.caption(plain(f"Recognised: {_schema_title(found.mapping.schema)} ({_mapped(found.mapping)})."))
+    else:
+        mapping = _columns(source, found, schema)
+        found = _preview(source, mapping) if mapping is not None else replace(found, rows=[], mapping=None)
     _show(found)
     return found, found.mapping
 
 
-def _columns(source: Source, schema: str) -> Mapping:
-    """One choice of column for every part of the schema."""
-    try:
-        guess = _preview(source, schema)
-        columns, fields = list(guess.columns), dict(guess.mapping.fields)
-    except EngineError as error:
-        if schema != "fields":
-            raise
-        columns, fields = [], {}
-        del error
-    parts = SCHEMAS[schema]
-    chosen: dict[str, str] = {}
-    places = st.columns(max(1, len(parts.columns)))
-    for place, part in zip(places, parts.columns):
-        needed = part in parts.required
-        if columns:
-            options = columns if needed else ["(none)", *columns]
-            at = options.index(fields[part]) if fields.get(part) in options else 0
-            value = place.selectbox(part.capitalize(), options, index=at, key=f"intake_{schema}_{part}")
-        else:
-            value = place.text_input(f"Column of the {part}", key=f"intake_{schema}_{part}").strip()
-        if value and value != "(none)":
+def _columns(source: Source, head: Preview, schema: str) -> Mapping | None:
+    """One choice of column for every part of the schema; None while a needed part has none."""
+    guess = _preview(source, schema).mapping if schema != FIELDS else None
+    parts, chosen = SCHEMAS[schema], dict[str, str]()
+    for place, part in zip(st.columns(max(1, len(parts.columns))), parts.columns):
+        known = guess.fields.get(part) if guess is not None else None
+        value = place.selectbox(
+            plain(part.capitalize()),
+            head.columns,
+            index=head.columns.index(known) if known in head.columns else None,
+            key=f"intake_{schema}_{part}",
+            placeholder="Choose a column" if part in parts.required else "None",
+        )
+        if value is not None:
             chosen[part] = value
+    missing = [part for part in parts.required if part not in chosen]
+    if missing:
+        st.caption(plain(f"Choose the column of the {' and the '.join(missing)} to go on."))
+        return None
     return Mapping(schema, chosen)
+
+
+def _schema_title(name: str) -> str:
+    return "As recognised" if name == AUTO else SCHEMAS[name].title
 
 
 def _preview(source: Source, mapping: Mapping | str) -> Preview:
     with st.spinner("Reading the first rows…"):
-        return preview(source.location, mapping="auto" if mapping == AUTO else mapping, limit=SHOWN)
+        return preview(source.location, mapping=mapping, limit=SHOWN)
 
 
 def _mapped(mapping: Mapping) -> str:
@@ -139,13 +145,13 @@ def _show(found: Preview) -> None:
     ]
     st.caption(f"The first {count(found.total_seen, 'row')}: {len(found.rows):,} usable, {len(found.bad_rows):,} not.")
     if shown:
-        st.dataframe(shown, hide_index=True, height=min(38 + 35 * len(shown), 260))
+        table(shown)
     if found.bad_rows:
         bad = [{"Line": b.line, "Reason": b.reason, "Beginning": shorten(b.excerpt, 160)} for b in found.bad_rows]
-        st.dataframe(bad, hide_index=True, height=min(38 + 35 * len(bad), 180))
+        table(bad)
 
 
-def _add_button(project: Project, role: str, name: str, source: Source, mapping: Mapping | str, found: Preview) -> None:
+def _add_button(project: Project, role: str, name: str, source: Source, mapping: Mapping, found: Preview) -> None:
     where = "the pool" if role == "pool" else f"target set {name.strip() or '…'}"
     ready = bool(found.rows) and (role == "pool" or bool(name.strip()))
     if role == "target" and not name.strip():
@@ -154,7 +160,7 @@ def _add_button(project: Project, role: str, name: str, source: Source, mapping:
         _add(project, role, name.strip(), source, mapping)
 
 
-def _add(project: Project, role: str, name: str, source: Source, mapping: Mapping | str) -> None:
+def _add(project: Project, role: str, name: str, source: Source, mapping: Mapping) -> None:
     bar = BarReporter()
     try:
         if role == "pool":
@@ -173,12 +179,12 @@ def _add(project: Project, role: str, name: str, source: Source, mapping: Mappin
     st.rerun()
 
 
-def outcome(label: str, role: str, name: str, report: object) -> str:
+def outcome(label: str, role: str, name: str, report: IntakeReport) -> str:
     """What the intake did, in one sentence."""
     where = "the pool" if role == "pool" else f"target set {name}"
-    if report.already:  # type: ignore[attr-defined]
+    if report.already:
         return f"{label} is in {where} already; nothing was added."
-    rows, bad, twice = report.rows, report.bad, report.duplicates  # type: ignore[attr-defined]
+    rows, bad, twice = report.rows, report.bad, report.duplicates
     extra = f", {count(bad, 'row')} set aside" if bad else ""
     extra += f", {count(twice, 'duplicate')} marked" if twice else ""
     return f"{label}: {count(rows, 'row')} added to {where}{extra}."

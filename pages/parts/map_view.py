@@ -24,6 +24,11 @@ from pages.parts.words import count, plain, shorten
 
 HEIGHT = 620
 LASSO_POINTS = 64
+BULK = (
+    ("approve", "Approve", ":material/check:"),
+    ("reject", "Reject", ":material/close:"),
+    ("clear", "Clear", ":material/backspace:"),
+)
 _CLICKED, _CHANGED = "ts_map_row", "ts_map_changed"
 
 
@@ -164,15 +169,20 @@ def actions(project: Project, found: Sets) -> None:
     rows = np.flatnonzero(found.acted)
     narrowed = bool(state.active_filters())
     what = "selected" if found.selected is not None else "filtered"
-    with st.container(horizontal=True, vertical_alignment="bottom", key="map_actions"):
-        for decision, label in (("approve", "Approve"), ("reject", "Reject"), ("clear", "Clear the decisions of")):
-            st.button(
-                f"{label} {len(rows):,} {what}", key=f"bulk_{decision}", disabled=not narrowed or len(rows) == 0,
-                on_click=decide_many, args=(project, rows, decision),
-                help=None if narrowed else "Draw a lasso or add a filter first, so that it is not the whole pool.",
-            )  # fmt: skip
-        st.text_input("Note", key="bulk_note", max_chars=500, placeholder="kept with the decisions", width=240)
-        st.button("Undo my latest decision", key="bulk_undo", type="tertiary", on_click=undo, args=(project,))
+    why_not = "Draw a lasso or add a filter first, so that it is not the whole pool."
+    with st.container(border=True, key="map_actions"):
+        st.markdown(counts_line(found))
+        with st.container(horizontal=True, gap="small"):
+            for decision, label, icon in BULK:
+                st.button(
+                    f"{label} {len(rows):,}", key=f"bulk_{decision}", icon=icon, on_click=decide_many,
+                    args=(project, rows, decision), disabled=not narrowed or len(rows) == 0,
+                    help=f"{label} all {len(rows):,} {what} samples" if narrowed else why_not,
+                )  # fmt: skip
+        note, back = st.columns([3, 2], vertical_alignment="bottom")
+        note.text_input("Note", key="bulk_note", max_chars=500, placeholder="kept with the decisions")
+        back.button("Undo", key="bulk_undo", icon=":material/undo:", on_click=undo, args=(project,), width="stretch",
+                    help="Takes back your latest decision, however many samples it was about.")  # fmt: skip
 
 
 def decide_many(project: Project, rows: np.ndarray, decision: str) -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 from engine.store.project import Project
 from pages.parts import reads
 from pages.parts.shell import empty
+from pages.parts.tables import table
 from pages.parts.words import count, plain, shorten, size
 
 PER_PAGE = 100
@@ -42,7 +43,7 @@ def files(project: Project) -> None:
     if not found:
         empty("No files yet", "Add the first one above: drop a file, or type a path or the name of a data set.")
         return
-    st.dataframe([_file(record) for record in found], hide_index=True)
+    table([_file(record) for record in found])
 
 
 def targets(project: Project) -> None:
@@ -51,7 +52,7 @@ def targets(project: Project) -> None:
     if not found:
         empty("No target set yet", "Choose “A target set” above and add 30 to 300 samples of the task.")
         return
-    st.dataframe([{"Target set": t.name, "Samples": t.rows, "Set aside": t.bad} for t in found], hide_index=True)
+    table([{"Target set": t.name, "Samples": t.rows, "Set aside": t.bad} for t in found])
 
 
 def set_aside(project: Project) -> None:
@@ -76,7 +77,7 @@ def set_aside(project: Project) -> None:
     st.caption(
         plain("On this page: " + ", ".join(f"{number:,} × {reason}" for reason, number in reasons.most_common(6)))
     )
-    st.dataframe(
+    table(
         [
             {
                 "File": shorten(str(row.file), 60),
@@ -85,8 +86,7 @@ def set_aside(project: Project) -> None:
                 "Beginning": shorten(row.excerpt, 200),
             }
             for row in rows
-        ],
-        hide_index=True,
+        ]
     )
     st.caption(count(within, "row") + " set aside in all; nothing was dropped silently.")
 

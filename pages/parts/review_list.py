@@ -101,7 +101,7 @@ def go(position: int) -> None:
 
 def decide(project: Project, row: int, decision: str, *, note: str) -> None:
     """Write one decision, remember where it was made, and move on to the next sample."""
-    project.decide([row], decision, by=state.author(), note=note)  # type: ignore[arg-type]
+    project.decide([row], decision, by=state.author(), note=note)
     st.session_state.setdefault(_TRAIL, []).append(at())
     go(at() + 1)
 

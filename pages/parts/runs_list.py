@@ -5,11 +5,13 @@ from typing import Any
 import streamlit as st
 
 from engine.errors import EngineError
+from engine.runs import jobs
 from engine.runs.config import ScoreConfig
 from engine.store.project import Project
-from pages.parts import charts, fidelity, reads, run_choice
+from pages.parts import charts, fidelity, reads, run_choice, state
 from pages.parts.run_choice import View
 from pages.parts.shell import empty, link
+from pages.parts.tables import table
 from pages.parts.words import count, duration, moment, plain, shorten
 
 
@@ -20,7 +22,7 @@ def finished(project: Project) -> None:
     if not runs:
         empty("No run yet", "Set one up above and start it. With the built-in model nothing else is needed.")
         return
-    st.dataframe([_line(run) for run in reversed(runs)], hide_index=True)
+    table([_line(run) for run in reversed(runs)])
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = run_choice.choose(project)
     run_choice.coverage(project, view)
@@ -44,16 +46,23 @@ def detail(project: Project, view: View) -> None:
     notes = view.scores.summary.get("notes", ())
     if notes:
         st.markdown("**Notes**")
-        for note in dict.fromkeys(notes):
-            st.caption(plain(note))
+        st.caption("\n".join(f"- {plain(note)}" for note in dict.fromkeys(notes)))
     _problems(view)
 
 
-def check_name(project: Project, name: str | None, config: ScoreConfig | None) -> None:
+def check_name(project: Project, name: str | None, config: ScoreConfig) -> None:
     """Refuse, before a job starts, a name that a run with other settings has."""
     taken = next((run for run in reads.by_state(project, "runs") if run.name == name), None)
-    if taken is not None and config is not None and taken.config != config.to_dict():
+    if taken is not None and taken.config != config.to_dict():
         raise EngineError(f"There is a run {name!r} with other settings. Choose another name; nothing was started.")
+
+
+def start(project: Project, config: ScoreConfig, name: str | None) -> None:
+    """Start a scoring job and draw the page anew. Raises `EngineError` where it cannot be started."""
+    check_name(project, name, config)
+    job = jobs.submit(project, "score", config, run=name)
+    state.notify(f"Scoring has started as job {job}. You may close this page; the job goes on.", "info")
+    st.rerun()
 
 
 def _line(run: Any) -> dict[str, Any]:
@@ -91,4 +100,5 @@ def _problems(view: View) -> None:
     details = st.expander(f"Rows without a score ({len(problems):,})", key="run_problems", on_change="rerun")
     if details.open:
         shown = [{"Pool row": int(row), "Reason": reason} for row, reason in list(problems.items())[:1000]]
-        details.dataframe(shown, hide_index=True)
+        with details:
+            table(shown)

@@ -9,6 +9,7 @@ import streamlit as st
 
 from engine.store.project import Project
 from pages.parts import filters, reads
+from pages.parts.tables import table
 from pages.parts.words import count, percent, plain, shorten, visible
 
 LONGEST = 20_000
@@ -41,7 +42,7 @@ def fields(row: Any) -> None:
     """The original fields beside the messages, as a table."""
     if row.fields:
         shown = [{"Field": name, "Value": shorten(str(value), 300)} for name, value in row.fields.items()]
-        st.dataframe(shown, hide_index=True, height=min(38 + 35 * len(shown), 220))
+        table(shown)
 
 
 def marks(project: Project, row: int) -> None:

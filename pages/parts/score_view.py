@@ -8,9 +8,10 @@ import streamlit as st
 from engine.store.project import Project
 from pages.parts import filters, reads
 from pages.parts.run_choice import View, column_name, describe
+from pages.parts.tables import table
 from pages.parts.words import percent, plain, score, shorten
 
-NEIGHBOURS = 6
+NEIGHBOURS = 5
 
 
 def figures(project: Project, view: View, row: int) -> None:
@@ -28,7 +29,7 @@ def figures(project: Project, view: View, row: int) -> None:
     if problem:
         st.warning(plain(f"Not scored: {problem}"))
     if view.scores.sets:
-        st.dataframe(_per_target(project, view, row), hide_index=True)
+        table(_per_target(project, view, row))
 
 
 def position(project: Project, view: View, column: str, row: int) -> tuple[int, int]:
@@ -87,7 +88,8 @@ def related_list(project: Project, view: View | None, row: int, *, on_open: Any)
     for (relation, other), stored in zip(found, reads.samples(project, [other for _, other in found])):
         value = float(view.values[other]) if view is not None and other < view.scores.covered else float("nan")
         facts = [relation, f"score {score(value)}", filters.decision_name(int(decisions[other]))]
-        with st.container(border=True, key=f"related_{other}"):
-            st.caption(plain(" · ".join(facts)))
-            st.text(shorten(stored.messages[-1].content, 140), width="stretch")
-            st.button("Open", key=f"open_{other}", on_click=on_open, args=(other,), type="tertiary")
+        left, right = st.columns([6, 1], vertical_alignment="center")
+        left.text(shorten(stored.messages[-1].content, 90), width="stretch")
+        left.caption(plain(" · ".join(facts)))
+        right.button("", key=f"open_{other}", on_click=on_open, args=(other,), type="tertiary", help="Open this sample",
+                     icon=":material/open_in_new:")  # fmt: skip

@@ -12,6 +12,7 @@ from pages.parts import choosing, filters, reads, state
 from pages.parts.choosing import Proposal, Wish
 from pages.parts.run_choice import View, describe
 from pages.parts.shell import empty, link
+from pages.parts.tables import table
 from pages.parts.words import count, moment, plain, score, shorten
 
 STRATEGY_NAMES = {"top": "Highest scores", "round-robin": "Round robin over the target samples"}
@@ -94,7 +95,7 @@ def composition(project: Project, view: View, proposal: Proposal) -> None:
     shares["Subset against pool"] = st.column_config.NumberColumn(
         format="%.2f ×", help="1 is as frequent as in the pool."
     )
-    st.dataframe(rows[:SHOWN], hide_index=True, column_config=shares)
+    table(rows[:SHOWN], columns=shares)
     if len(rows) > SHOWN:
         st.caption(f"The {SHOWN} most frequent of {len(rows):,} values.")
 
@@ -134,7 +135,7 @@ def _samples(project: Project, view: View, rows: np.ndarray, why: list[str]) -> 
         }
         for row, stored, reason in zip(rows.tolist(), reads.samples(project, rows.tolist()), why)
     ]
-    st.dataframe(shown, hide_index=True)
+    table(shown)
 
 
 def save(project: Project, view: View, proposal: Proposal) -> None:
@@ -171,7 +172,7 @@ def saved(project: Project) -> None:
     if not found:
         empty("No selection saved yet", "Save the proposal above under a name; it stays a draft until it is approved.")
         return
-    st.dataframe([_line(selection) for selection in reversed(found)], hide_index=True)
+    table([_line(selection) for selection in reversed(found)])
     drafts = [s for s in reversed(found) if s.state == "draft"]
     if drafts:
         _approve(project, drafts)

@@ -9,6 +9,7 @@ the block is shown where it arose and ends the page; anything else is a defect a
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import streamlit as st
@@ -18,6 +19,12 @@ from engine.store.project import Project
 from pages.parts import job_panel, paths, reads, state
 from pages.parts.words import plain
 
+_HERE = Path(__file__).parent
+# the only styling beside the theme: less empty room at the sides, and sample text that may be long in a line
+_STYLE = """<style>
+.stMainBlockContainer { padding-left: clamp(1rem, 3vw, 3rem); padding-right: clamp(1rem, 3vw, 3rem); }
+.stText { overflow-wrap: anywhere; }
+</style>"""
 Need = Literal["project", "pool", "targets", "run", "map"]
 PAGES = (
     ("app.py", "Home", ":material/home:"),
@@ -55,9 +62,9 @@ def open_page(title: str, purpose: str, *, needs: tuple[Need, ...] = ("project",
 
 def open_frame(title: str, purpose: str) -> Project | None:
     """Draw window, navigation and heading; the open project, or None."""
-    st.set_page_config(
-        page_title=f"{title} · Touchstone", page_icon=str(paths.APP / "pages/parts/touchstone.svg"), layout="wide"
-    )
+    st.set_page_config(page_title=f"{title} · Touchstone", page_icon=str(_HERE / "touchstone.svg"), layout="wide")
+    st.html(_STYLE)
+    st.logo(str(_HERE / "touchstone_wordmark.svg"), icon_image=str(_HERE / "touchstone.svg"), size="large")
     _require_login()
     state.read_address()
     project = state.current()
@@ -102,7 +109,7 @@ def link(page: str, label: str | None = None) -> None:
     """A link to a page by its name, carrying the open project."""
     path, name, icon = next(entry for entry in PAGES if entry[1] == page)
     project = state.get("project")
-    query = {"project": paths.project_reference(paths.Path(project))} if project else None
+    query = {"project": paths.project_reference(Path(project))} if project else None
     st.page_link(path, label=label or name, icon=icon, query_params=query)
 
 
@@ -127,7 +134,6 @@ def _require_login() -> None:
 
 
 def _navigation() -> None:
-    st.markdown("#### Touchstone")
     for path, name, _ in PAGES:
         if (paths.APP / path).exists():
             link(name)
@@ -141,7 +147,12 @@ def _project_choice(project: Project | None) -> None:
         return
     st.session_state["shell_project"] = current  # whatever opened the project, the choice shows it
     st.selectbox(
-        "Project", options, index=None, key="shell_project", placeholder="None is open", on_change=_choose_project
+        "Project",
+        options,
+        index=None if current is None else 0,
+        key="shell_project",
+        placeholder="None is open",
+        on_change=_choose_project,
     )
 
 

@@ -20,7 +20,7 @@ def keep(upload: object) -> Path:
     """Write a Streamlit upload to disk (once) and return its path."""
     file = cast(BinaryIO, upload)
     file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     folder = _room() / digest[:24]
     path = folder / safe_name(str(getattr(upload, "name", "upload")))
     if not path.exists():

@@ -10,7 +10,7 @@ import string
 from datetime import datetime
 
 JOINER = "\u2060"  # invisible, forbids a line break; enough to keep ":x:", "http://" and "a@b" from being recognised
-_ESCAPE = {ord(c): "\\" + c for c in string.punctuation} | {ord(c): f"\\{c}{JOINER}" for c in ":@.$"}
+_ESCAPE = {ord(c): "\\" + c for c in string.punctuation} | {ord(c): f"{JOINER}\\{c}{JOINER}" for c in ":@.$"}
 _HIDDEN = {c: f"⟨U+{c:04X}⟩" for c in [*range(9), 11, 12, *range(14, 32), *range(127, 160), 0x061C, 0x200E, 0x200F]}
 _HIDDEN |= {c: f"⟨U+{c:04X}⟩" for c in [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF]}
 _SPACES = {ord(c): " " for c in "\r\n\t\v\f\x1c\x1d\x1e\x85\u2028\u2029"}

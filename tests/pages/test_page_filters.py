@@ -1,0 +1,115 @@
+"""Filters against a slow oracle, their way through a link, and what a link may not do."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.errors import EngineError
+from engine.store.project import Project
+from pages.parts import choosing, filters, reads
+from pages.parts.filters import Filter
+
+MAP = "map-0123456789abcdef"
+
+
+@pytest.fixture
+def project(make_project: Callable[..., Project]) -> Project:
+    made = make_project()
+    made.decide([0, 1, 2], "approve", by="test")
+    made.decide([3], "reject", by="test")
+    return made
+
+
+def _slow(project: Project, part: Filter) -> list[bool]:
+    """The same predicate row by row, from the stored rows and arrays themselves."""
+    run = reads.scores(project, project.run("landmark").artifact)
+    layout, marks = reads.layout(project), reads.marks(project)
+    values = run.column(part.subject.partition("/")[2]).tolist()
+    ranked = sorted((v for v in values if v == v), reverse=True)
+    rows = project.rows(range(project.counts().pool))
+    codes = project.decisions().tolist()
+    low, high = (*part.values, None, None)[:2]
+
+    def within(value: Any) -> bool:
+        return value == value and (low is None or value >= low) and (high is None or value <= high)
+
+    checks: dict[str, Callable[[int], bool]] = {
+        "score": lambda i: within(values[i]),
+        "rank": lambda i: values[i] == values[i] and within(ranked.index(values[i]) + 1),
+        "words": lambda i: within(rows[i].words),
+        "field": lambda i: str(rows[i].fields[part.subject]) in part.values,
+        "decision": lambda i: codes[i] in part.values,
+        "cluster": lambda i: layout.cluster[i] in part.values,
+        "status": lambda i: run.status[i] in part.values,
+        "box": lambda i: (
+            part.values[0] <= layout.xy[i][0] <= part.values[2] and part.values[1] <= layout.xy[i][1] <= part.values[3]
+        ),
+        "mark": lambda i: (
+            ("leak" in part.values and marks.leak[i] >= 0.5)
+            or ("near-duplicate" in part.values and marks.near_duplicate_of[i] >= 0)
+            or ("landmark" in part.values and bool(run.roles[i] & 1))
+        ),
+    }
+    return [checks[part.kind](i) for i in range(len(rows))]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Filter("score", "landmark/score", (0.0, None)),
+        Filter("score", "landmark/maths", (-0.05, 0.05)),
+        Filter("rank", "landmark/code", (1, 10)),
+        Filter("words", "", (None, 4)),
+        Filter("field", "source", ("source 1", "no such")),
+        Filter("decision", "", (0, 3)),
+        Filter("cluster", "", (-1, 2)),
+        Filter("status", "landmark", (0, 1)),
+        Filter("mark", "", ("leak", "near-duplicate")),
+        Filter("mark", "", ("landmark",)),
+        Filter("box", MAP, (-0.5, -0.5, 0.5, 0.5)),
+    ],
+)
+def test_mask_equals_the_row_by_row_predicate(project: Project, part: Filter) -> None:
+    assert filters.mask(project, part).tolist() == _slow(project, part)
+
+
+def test_filters_join_with_and_and_the_area_has_one_slot(project: Project) -> None:
+    one, two = Filter("decision", "", (1,)), Filter("field", "source", ("source 0",))
+    both = filters.combined(project, [one, two])
+    assert both.tolist() == (filters.mask(project, one) & filters.mask(project, two)).tolist()
+    assert filters.combined(project, []).all()
+    assert Filter("lasso", MAP, (0, 0, 1, 0, 1, 1)).slot == Filter("box", MAP, (0, 0, 1, 1)).slot
+
+
+def test_a_new_decision_is_seen_at_once(project: Project) -> None:
+    undecided = Filter("decision", "", (0,))
+    before = filters.mask(project, undecided).sum()
+    project.decide([20], "skip", by="test")
+    assert filters.mask(project, undecided).sum() == before - 1
+
+
+def test_filters_survive_a_link() -> None:
+    parts = (Filter("score", "a/b", (None, 0.5)), Filter("field", "söurce", ("x", '"')), Filter("cluster", "", (1, 2)))
+    assert filters.decode(filters.encode(parts)) == parts
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "{}", "[1]", '[["magic","",1]]', '[["score","r/c","1","2"]]', '[["lasso","m",1,2,3]]', '[["field",1,"x"]]',
+     '[["decision","",{"a":1}]]', "[" * 7000],
+)  # fmt: skip
+def test_a_link_that_no_page_would_make_is_refused(text: str) -> None:
+    with pytest.raises(EngineError):
+        filters.decode(text)
+
+
+def test_a_lasso_of_an_older_map_is_refused_not_misapplied(project: Project) -> None:
+    with pytest.raises(EngineError, match="no longer the latest"):
+        filters.mask(project, Filter("lasso", "map-other", (0, 0, 1, 0, 1, 1)))
+
+
+def test_the_guard_leaves_the_first_of_a_group_in(project: Project) -> None:
+    barred = choosing.guard(project, ("near-duplicate", "leak"))
+    assert np.flatnonzero(barred).tolist() == [3, 4]

@@ -79,11 +79,17 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Write exactly the selected rows, and a manifest beside them that says how they came about."""
-    from engine.runs.exporting import export_selection
+    from engine.export.export import export as write
+    from engine.export.manifest import build_manifest
 
     _one_of(form, FORMATS, "format")
-    report = export_selection(project_at(project), selection, out, form=form, force=force)
-    note(f"{out}: {report.rows:,} rows")
+    place = project_at(project)
+    saved = place.selection(selection)
+    words = ["python", "-m", "engine", "export", str(project), selection, str(out), "--format", form]
+    manifest = build_manifest(place, saved, format=form, command=words)
+    report = write(place, saved, out, format=form, force=force, manifest=manifest)
+    approval = f"approved by {saved.approved_by}" if saved.state == "approved" else "not approved"
+    note(f"{out}: {report.rows:,} rows of {saved.name} version {saved.version}, {approval}")
 
 
 def _one_of(value: str, allowed: tuple[str, ...], what: str) -> None:

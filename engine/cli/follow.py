@@ -7,7 +7,6 @@ import shutil
 import sys
 import threading
 import time
-from dataclasses import replace
 from typing import TextIO
 
 from engine.runs.jobfolder import JobFolder
@@ -37,7 +36,7 @@ class Display:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._tty = stream, stream.isatty()
-        self._shown = Progress()
+        self._shown: tuple[str, str] | None = None
         self._closed_phases, self._written = 0, 0.0
         self._width = 0
 
@@ -51,9 +50,11 @@ class Display:
         text = describe(progress)
         if self._tty:
             self._redraw(text)
-        elif (progress.phase, progress.state) != (self._shown.phase, self._shown.state) or self._due():
+            return
+        told = (progress.phase or "starting", progress.message if progress.state == "queued" else "")
+        if told != self._shown or time.monotonic() - self._written >= SPARSE_S:
             self._line(text)
-        self._shown = replace(progress)
+        self._shown = told
 
     def close(self) -> None:
         """Leave the terminal on a fresh line."""
@@ -61,9 +62,6 @@ class Display:
             self._redraw("")
             self._stream.write("\r")
             self._stream.flush()
-
-    def _due(self) -> bool:
-        return time.monotonic() - self._written >= SPARSE_S
 
     def _redraw(self, text: str) -> None:
         text = text[: shutil.get_terminal_size().columns - 1]

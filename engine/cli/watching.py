@@ -83,6 +83,33 @@ def _one(project: object, asked: str | None, fitting: list[str], what: str) -> s
     return fitting[0]
 
 
+@app.command()
+def doctor(
+    project: ProjectPath,
+    fix: Annotated[bool, typer.Option("--fix", help="Remove what processes that are gone left behind.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look the project over for leftovers, dead jobs and damage; exit status 1 where something needs attention."""
+    from engine.runs import jobs
+    from engine.store.doctor import Finding
+    from engine.store.doctor import doctor as look_over
+
+    place = project_at(project)
+    found = look_over(place, fix=fix)
+    found += [
+        Finding("note", f"jobs/{job.id}", f"{job.progress.message}")
+        for job in jobs.jobs(place)
+        if job.state == "failed"
+    ]
+    if as_json:
+        print_json(findings=[asdict(finding) for finding in found])
+    else:
+        rows = [(f.kind + (" (removed)" if f.fixed else ""), f.where, f.message) for f in found]
+        print_table(("kind", "where", "what"), rows, empty="All is well.")
+    if any(finding.kind != "note" and not finding.fixed for finding in found):
+        raise typer.Exit(1)
+
+
 @app.command("work", hidden=True)
 def work_command(
     project: Annotated[Path, typer.Argument(help="The project folder.")],

@@ -12,7 +12,6 @@ from engine.runs.intake import add_pool, add_target
 from engine.runs.jobfolder import JobFolder
 from engine.runs.mapping_job import work_map
 from engine.runs.reporter import FileReporter
-from engine.runs.results import clear
 from engine.runs.scoring_job import work_score
 from engine.store.project import Project
 
@@ -29,8 +28,6 @@ def work_demo(project: Project, folder: JobFolder, reporter: FileReporter) -> No
     plane = _part(folder, "map", MapConfig(features="hidden", seed=seed).to_dict())
     work_map(project, plane, reporter)
     folder.write_result(run=score.result["run"], map=plane.result["map"])
-    for part in (score, plane):
-        clear(part)
 
 
 def add_demo_data(project: Project, *, seed: int, reporter: Reporter) -> None:

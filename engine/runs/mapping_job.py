@@ -5,6 +5,7 @@ a new map.
 """
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from engine.runs.inputs import View, complete_inputs, describe_model, frozen_vie
 from engine.runs.jobfolder import JobFolder
 from engine.runs.mapping import PARTS, sentence_device
 from engine.runs.reporter import FileReporter
-from engine.runs.results import keep
+from engine.runs.results import clear, keep
 from engine.runs.runjob import compute
 from engine.runs.tokenizers import load_tokenizer
 from engine.store.artifacts import artifact_key, find, read_json
@@ -34,6 +35,7 @@ def work_map(project: Project, folder: JobFolder, reporter: FileReporter) -> Non
     if prepare_map(project, folder, reporter):
         compute(folder, reporter)
     bring_map(project, folder, reporter)
+    clear(folder)
 
 
 def prepare_map(project: Project, folder: JobFolder, reporter: Reporter) -> tuple[str, ...]:
@@ -56,7 +58,7 @@ def prepare_map(project: Project, folder: JobFolder, reporter: Reporter) -> tupl
         write_texts(project, folder, view, reporter=reporter)
         if source is not None and "map" in parts:
             tokenizer = load_tokenizer(source, max_length=config.max_length)
-            write_tokens(project, folder, view, tokenizer, reporter=reporter)
+            write_tokens(project, folder, replace(view, targets=()), tokenizer, reporter=reporter)
         complete_inputs(folder, view)
     return parts
 

@@ -15,7 +15,7 @@ from engine.runs.config import NEEDS_TARGET, ScoreConfig
 from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_tokens
 from engine.runs.jobfolder import JobFolder
 from engine.runs.reporter import FileReporter
-from engine.runs.results import keep
+from engine.runs.results import clear, keep
 from engine.runs.runjob import compute
 from engine.runs.tokenizers import load_tokenizer
 from engine.store.artifacts import artifact_key, find, read_json
@@ -34,6 +34,7 @@ def work_score(project: Project, folder: JobFolder, reporter: FileReporter) -> N
             return
         compute(folder, reporter)
     bring_score(project, folder, reporter)
+    clear(folder)
 
 
 def prepare_score(project: Project, folder: JobFolder, reporter: Reporter) -> Path | None:

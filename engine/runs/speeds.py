@@ -76,7 +76,6 @@ def measure_speed(table: TokenTable, config: ScoreConfig, source: ModelSource) -
         return Speed(parameters, str(lm.device), 0.0, 0.0, loading, ("no sampled row has tokens: no speed measured",))
     few = [batches[int(i)] for i in np.unique(np.linspace(0, len(batches) - 1, 3).round())]
     made = [collate(table, rows, pad_id=lm.pad_id, device=lm.device) for rows in few]
-    tokens = int(sum(table.lengths[rows].sum() for rows in few))
     embedding = EMBEDDINGS[config.embedding](lm, **embedding_settings(config))
     projection = FactoredProjection(block_linears(lm.model), width=config.projection, seed=config.seed)
 
@@ -86,16 +85,19 @@ def measure_speed(table: TokenTable, config: ScoreConfig, source: ModelSource) -
         row_losses(response_logits(lm.model, batch, where), where).cpu()
         embedding(batch).cpu()
 
-    gradients = _seconds(lambda batch: projected_gradients(lm, batch, projection)[0].cpu(), made)
-    return Speed(parameters, str(lm.device), _seconds(embed, made) / tokens, gradients / tokens, loading, lm.notes)
+    gradients = _per_token(lambda batch: projected_gradients(lm, batch, projection)[0].cpu(), made)
+    return Speed(parameters, str(lm.device), _per_token(embed, made), gradients, loading, lm.notes)
 
 
-def _seconds(operation: Callable[[Any], object], batches: Sequence[Any]) -> float:
-    operation(batches[-1])  # the first call allocates
-    began = time.perf_counter()
+def _per_token(operation: Callable[[Batch], object], batches: Sequence[Batch]) -> float:
+    """Seconds per real token: the median over the batches, after one call that allocates."""
+    operation(batches[-1])
+    found = []
     for batch in batches:
+        began = time.perf_counter()
         operation(batch)
-    return time.perf_counter() - began
+        found.append((time.perf_counter() - began) / int(batch.attention.sum()))
+    return float(np.median(found))
 
 
 def embedding_settings(config: ScoreConfig) -> dict[str, Any]:

@@ -14,24 +14,22 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
 from engine.errors import Cancelled, EngineError
-from engine.runs.demo_job import work_demo
 from engine.runs.jobfolder import JobFolder, held
-from engine.runs.mapping_job import work_map
 from engine.runs.reporter import FileReporter, reporting
-from engine.runs.scoring_job import work_score
 from engine.store.project import Project
 
 CANCEL_GRACE_S = 10.0  # after this a call that cannot be interrupted, such as a layout's fit, is ended with the process
 FOREVER_S = float("inf")
 
-WORK: dict[str, Callable[[Project, JobFolder, FileReporter], None]] = {
-    "score": work_score,
-    "map": work_map,
-    "demo": work_demo,
+WORK: dict[str, tuple[str, str]] = {
+    "score": ("engine.runs.scoring_job", "work_score"),
+    "map": ("engine.runs.mapping_job", "work_map"),
+    "demo": ("engine.runs.demo_job", "work_demo"),
 }
 
 
@@ -45,9 +43,17 @@ def work(project_path: Path, job_id: str) -> None:
         if not got:
             raise EngineError(f"Another process works on job {job_id}; wait for it or cancel it. Nothing was started.")
         with reporting(folder) as reporter, _stopped_by_signal(), _stopped_in_time(folder, reporter):
+            reporter.phase("starting", 0)
             project = Project.open(project_path)
             with _turn(project, folder, reporter):
-                WORK[folder.spec["kind"]](project, folder, reporter)
+                _worker(folder.spec["kind"])(project, folder, reporter)
+
+
+def _worker(kind: str) -> Callable[[Project, JobFolder, FileReporter], None]:
+    """The function of a kind; what it imports takes seconds, so that the job is reported as running before."""
+    module, name = WORK[kind]
+    worker: Callable[[Project, JobFolder, FileReporter], None] = getattr(import_module(module), name)
+    return worker
 
 
 @contextmanager

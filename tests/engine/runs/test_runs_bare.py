@@ -1,0 +1,122 @@
+"""`run-job` in an environment that has only torch, numpy, scipy and transformers, and nothing of the project.
+
+The import system of the process is replaced by one for which every package that such a machine lacks does not exist,
+so that an accidental import, direct or through another package, ends the job, while a package that only asks whether
+another is there gets the answer no.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.runs.config import ScoreConfig
+from engine.runs.jobs import create_job, job
+from engine.runs.work import work
+from engine.store.artifacts import load_array
+from engine.store.project import Project
+
+ROOT = Path(__file__).resolve().parents[3]
+REFUSED = (
+    *("duckdb", "streamlit", "datasets", "pyarrow", "pandas", "typer", "click", "umap", "pynndescent", "numba"),
+    *("sklearn", "sentence_transformers", "plotly", "peft", "ray", "zstandard", "psutil", "rich"),
+)
+BARE = f'''
+import sys
+
+refused = {REFUSED!r}
+
+class Without:
+    """Another finder, for which the refused packages do not exist."""
+
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in refused else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+assert not [name for name in sys.modules if name.partition(".")[0] in refused]
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+sys.path.insert(0, sys.argv.pop(1))
+sys.argv[0] = "engine"
+from engine.__main__ import main
+sys.exit(main())
+'''
+
+
+def bare(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in the bare environment."""
+    command = [sys.executable, "-c", BARE, str(ROOT), *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def prepared(project: Project, toy_model: Path) -> tuple[Project, str]:
+    """A scoring job whose inputs are ready and whose work is to be done elsewhere."""
+    config = ScoreConfig(model=str(toy_model), landmarks=8, audit=6, projection=4)
+    folder = create_job(project, "score", config, prepare_only=True)
+    work(project.path, folder.id)
+    assert job(project, folder.id).state == "prepared"
+    assert project.runs() == []
+    return project, folder.id
+
+
+@pytest.mark.parametrize("package", REFUSED)
+def test_what_the_machine_lacks_cannot_be_imported(package: str, tmp_path: Path) -> None:
+    script = BARE.partition("sys.path.insert")[0] + "__import__(sys.argv[1])"
+    found = subprocess.run([sys.executable, "-c", script, package], cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert f"No module named '{package}'" in found.stderr
+
+
+def test_other_commands_need_more(tmp_path: Path) -> None:
+    found = bare("jobs", str(tmp_path), cwd=tmp_path)
+    assert found.returncode != 0
+    assert "No module named 'typer'" in found.stderr
+
+
+def test_a_carried_job_folder_is_computed_bare_and_brought_home(
+    prepared: tuple[Project, str], tmp_path: Path, toy_model: Path
+) -> None:
+    project, job_id = prepared
+    home = project.jobs / job_id
+    carried = Path(shutil.copytree(home, tmp_path / "elsewhere" / job_id))
+    found = bare("run-job", str(carried), cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.strip() == str(carried)
+    assert json.loads((carried / "progress.json").read_text())["state"] == "computed"
+    assert "embeddings" in found.stderr
+    assert not (carried / "project.duckdb").exists()
+    shutil.rmtree(home)
+    shutil.copytree(carried, home)
+    work(project.path, job_id)
+    run = project.run(job(project, job_id).result["run"])
+    here = create_job(project, "score", ScoreConfig(model=str(toy_model), landmarks=8, audit=6, projection=4, seed=0))
+    work(project.path, here.id)
+    assert job(project, here.id).result["artifact"] == run.artifact, "the same scores were not recognised"
+    assert np.isfinite(load_array(project.artifacts / run.artifact, "score")).all()
+
+
+def test_a_folder_without_inputs_is_refused_readably(prepared: tuple[Project, str], tmp_path: Path) -> None:
+    project, job_id = prepared
+    (project.jobs / job_id / "input" / "manifest.json").unlink()
+    found = bare("run-job", str(project.jobs / job_id), cwd=tmp_path)
+    assert found.returncode == 1
+    assert "are not complete" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("a", "b"), ("--nonsense",)])
+def test_wrong_usage_says_how(words: tuple[str, ...], tmp_path: Path) -> None:
+    found = bare("run-job", *words, cwd=tmp_path)
+    assert found.returncode == 2
+    assert "Usage: python -m engine run-job JOBDIR" in found.stderr

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from engine.errors import EngineError
-from engine.gradients.embeddings import EMBEDDINGS, Embedding
+from engine.gradients.embeddings import EMBEDDINGS, Embedding, HiddenStates
 from engine.gradients.forwarding import predictions, response_logits, row_losses
 from engine.gradients.parameters import block_linears
 from engine.gradients.persample import projected_gradients
@@ -126,7 +126,9 @@ class Measurer:
         embedding = self._embedding()
 
         def measure(batch: Batch) -> np.ndarray:
-            return torch.cat([embedding(batch), self._losses(batch)[:, None]], dim=1).cpu().numpy()
+            both = embedding.with_loss if isinstance(embedding, HiddenStates) else self._with_loss(embedding)
+            vectors, losses = both(batch)
+            return torch.cat([vectors, losses[:, None]], dim=1).cpu().numpy()
 
         table = self._table("embeddings", pool, rows, measure, embedding.dim + 1, shard=EMBEDDING_SHARD)
         return table, embedding.notes
@@ -143,10 +145,15 @@ class Measurer:
             }
         return EMBEDDINGS[config.embedding](self.lm, **settings)
 
-    @torch.no_grad()
-    def _losses(self, batch: Batch) -> torch.Tensor:
-        where = predictions(batch)
-        return row_losses(response_logits(self.lm.model, batch, where), where)
+    def _with_loss(self, embedding: Embedding) -> Callable[[Batch], tuple[torch.Tensor, torch.Tensor]]:
+        """An embedding without logits of its own, and the losses from a forward pass beside it."""
+
+        @torch.no_grad()
+        def both(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            where = predictions(batch)
+            return embedding(batch), row_losses(response_logits(self.lm.model, batch, where), where)
+
+        return both
 
     def _gradients(self, batch: Batch) -> np.ndarray:
         return projected_gradients(self.lm, batch, self.projection)[0].cpu().numpy()

@@ -21,9 +21,20 @@ CHUNK = 1 << 20
 
 _IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _OUTSIDE = re.compile(rb'[^"\[\]{},]*+')
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _BETWEEN = re.compile(rb"[\s,]*+")
 _FIRST_KEY = re.compile(rb'\{\s*+("[^"\\]*+")\s*+:')
 
+
+def _balanced(levels: int) -> re.Pattern[bytes]:
+    """What the scanner would accept as one bracketed element, down to so many levels, as one expression (faster)."""
+    pattern = rb"[\[{](?:[^\"\[\]{}]++|%s)*+[\]}]" % _STRING
+    for _ in range(levels - 1):
+        pattern = rb"[\[{](?:[^\"\[\]{}]++|%s|%s)*+[\]}]" % (_STRING, pattern)
+    return re.compile(pattern, re.DOTALL)
+
+
+_ELEMENT = _balanced(5)
 _LOST = "broken JSON: the array cannot be followed beyond the element before; the rest was not read"
 
 
@@ -95,6 +106,9 @@ class _Elements:
 
     def find_end(self) -> int | None:
         """Return where the current element ends; None at the end of the file or once above the limit."""
+        if found := _ELEMENT.match(self.data, self.at):
+            self.scan = found.end()
+            return self.scan
         while (end := self.step_through()) is None:
             if self.scan - self.at > self.limit or not self.more():
                 return None

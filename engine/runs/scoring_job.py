@@ -29,7 +29,7 @@ NO_MODEL = frozenset({"random"})
 def work_score(project: Project, folder: JobFolder, reporter: FileReporter) -> None:
     """Score as `folder.spec` says and record the run; its name lands in `folder.result["run"]`."""
     if prepare_score(project, folder, reporter) is None:
-        if folder.spec.get("prepare_only"):
+        if folder.spec.get("prepare_only") and not folder.output_complete:
             reporter.end_as("prepared", "the inputs are ready; run-job computes the scores here or elsewhere")
             return
         compute(folder, reporter)

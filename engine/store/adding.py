@@ -15,7 +15,7 @@ from engine.errors import EngineError
 from engine.store.catalogue import first
 from engine.store.reading import ENGINE_ID, files, set_id_of
 from engine.store.records import ROLES, FileRecord, IntakeReport, now
-from engine.store.staging import Staged, nothing_usable
+from engine.store.staging import Staged
 
 
 def check_set(role: str, set_name: str) -> None:
@@ -58,13 +58,11 @@ def import_staged(
 ) -> IntakeReport:
     """Add the staged rows to the set (inside the caller's transaction) and mark duplicates and clashing ids.
 
-    Raises `EngineError` if no row is usable.
+    Another process may have added the same file meanwhile: then its rows stand and nothing is done.
     """
     known = already_there(con, role, set_name, info)
     if known is not None:
         return known
-    if not stage.rows:
-        raise nothing_usable(stage, info.path)
     set_id = _make_set(con, role, set_name)
     file_id = _scalar(con, "SELECT coalesce(max(file_id), 0) + 1 FROM files")
     base = _scalar(con, "SELECT coalesce(sum(usable), 0)::BIGINT FROM files WHERE set_id = ?", [set_id])
@@ -75,7 +73,7 @@ def import_staged(
     mapping = json.dumps(info.mapping, sort_keys=True, ensure_ascii=False)
     path = _lasting(info.path)
     values = [file_id, set_id, Path(path).name or path, path, info.sha256, info.bytes, info.format]
-    values += [mapping, base, stage.rows, stage.bad, duplicates, now()]
+    values += [mapping, stage.texts, base, stage.rows, stage.bad, duplicates, now()]
     con.execute(f"INSERT INTO files VALUES ({', '.join('?' * len(values))})", values)
     return IntakeReport(stage.rows, stage.bad, duplicates, False, dict(stage.reasons), set_name)
 
@@ -111,7 +109,7 @@ def _make_set(con: duckdb.DuckDBPyConnection, role: str, set_name: str) -> int:
 
 def _copy_rows(con: duckdb.DuckDBPyConnection, stage: Staged, *, set_id: int, file_id: int, base: int) -> None:
     con.execute(
-        """INSERT INTO samples SELECT ?, ? + position, ?, line, hash, own_id, chars, words, raw, messages, fields
+        """INSERT INTO samples SELECT ?, ? + position, ?, line, hash, own_id, chars, words, fields
         FROM read_parquet(?)""",
         [set_id, base, file_id, str(stage.rows_path)],
     )

@@ -5,6 +5,7 @@ made them still lives. Findings of kind "missing" and "damage" are told, never m
 Does not look into job folders beyond temporary names (`engine.runs`) or into arrays.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,16 @@ from typing import Literal
 import duckdb
 
 from engine.errors import EngineError
-from engine.store import ledger, schema
+from engine.store import ledger, reading, schema
 from engine.store.artifacts import MANIFEST, incomplete
 from engine.store.catalogue import first
 from engine.store.decisions import current, replay
 from engine.store.disk import disk_errors, in_use, is_temporary, remove
 from engine.store.project import Project
+from engine.store.staging import STAGE
+from engine.store.texts import is_whole
 
+SETTLING_SECONDS = 3600.0
 Kind = Literal["leftover", "incomplete", "missing", "damage", "note"]
 
 
@@ -86,6 +90,7 @@ def _catalogue(project: Project) -> Iterator[Finding]:
                 "Open it once with this engine, or update the engine; nothing was changed."
             )
         yield from _artifacts(project, con)
+        yield from _texts(project, con)
         yield from _counts(con)
     for backup in sorted(project.path.glob("*.backup")):
         yield Finding("note", backup.name, "the catalogue before an update; remove it when you no longer need it")
@@ -98,6 +103,20 @@ def _artifacts(project: Project, con: duckdb.DuckDBPyConnection) -> Iterator[Fin
     for what, artifact in named:
         if not (project.artifacts / artifact / MANIFEST).is_file():
             yield Finding("missing", f"artifacts/{artifact}", f"{what} rests on it, and it is gone: compute it again")
+
+
+def _texts(project: Project, con: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
+    named = reading.texts(con)
+    for name, rows in named.items():
+        if not is_whole(project.artifacts / name, rows):
+            yield Finding("damage", f"artifacts/{name}", f"the texts of {rows:,} rows are not whole: restore a backup")
+    for folder in sorted(project.artifacts.glob(f"{STAGE}-*")):
+        if folder.name not in named and (folder / MANIFEST).is_file():
+            where = f"artifacts/{folder.name}"
+            if time.time() - folder.stat().st_mtime < SETTLING_SECONDS:
+                yield Finding("note", where, "texts not yet in the catalogue: a file may be being added")
+            else:
+                yield Finding("leftover", where, "texts of a file whose addition was cut short", fixable=True)
 
 
 def _counts(con: duckdb.DuckDBPyConnection) -> Iterator[Finding]:

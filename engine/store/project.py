@@ -6,7 +6,7 @@ the catalogue for long. Does not read source files, run models or draw pages.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +129,18 @@ class Project:
             known = adding.already_there(con, role, set_name, info)
         if known is not None:
             return known
-        with staged(self.temp, rows, reporter=listener) as stage:
-            listener.check()
-            with self.changing() as con:
-                return adding.import_staged(con, stage, role=role, set_name=set_name, info=info)
+        with staged(self.temp, self.artifacts, info, rows, reporter=listener) as stage:
+            try:
+                with self.changing() as con:
+                    return adding.import_staged(con, stage, role=role, set_name=set_name, info=info)
+            finally:
+                self._forget_unnamed(stage.texts)
+
+    def _forget_unnamed(self, texts: str) -> None:
+        """Remove staged texts that the catalogue does not name after all; if it cannot be asked, `doctor` will."""
+        with suppress(EngineError), self.session() as con:
+            if texts not in reading.texts(con):
+                remove(self.artifacts / texts)
 
     def files(self) -> list[FileRecord]:
         """All files in order of addition."""
@@ -169,7 +177,7 @@ class Project:
     def rows(self, indices: Sequence[int] | np.ndarray, *, role: str = "pool", set_name: str = "") -> list[StoredRow]:
         """The rows with these numbers, in the order asked."""
         with self.session() as con:
-            return reading.rows(con, indices, role=role, set_name=set_name)
+            return reading.rows(con, self.artifacts, indices, role=role, set_name=set_name)
 
     def iterate(
         self, *, role: str = "pool", set_name: str = "", chunk: int = 2000, start: int = 0
@@ -182,7 +190,7 @@ class Project:
             with self.session() as con:
                 if start >= reading.size(con, role, set_name):
                     return
-                found = reading.span(con, start, start + chunk, role=role, set_name=set_name)
+                found = reading.span(con, self.artifacts, start, start + chunk, role=role, set_name=set_name)
             yield found
             start += len(found)
 

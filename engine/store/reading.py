@@ -7,6 +7,7 @@ Every function works on an open session and changes nothing.
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,7 +17,7 @@ import pyarrow as pa
 from engine.errors import EngineError
 from engine.store.catalogue import first
 from engine.store.records import FileRecord, StoredBadRow, StoredRow, TargetSet
-from engine.store.staging import decode_messages
+from engine.store.texts import Record, read_texts
 
 ENGINE_ID_DIGITS = 16
 FIELD_PREFIX = "field:"
@@ -48,6 +49,11 @@ def files(con: duckdb.DuckDBPyConnection) -> list[FileRecord]:
     return [FileRecord(*parsed(v, 8)) for v in con.execute(query).fetchall()]
 
 
+def texts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """The text artifacts that files rest on, and how many rows each holds."""
+    return dict(con.execute("SELECT texts, usable FROM files ORDER BY file_id").fetchall())
+
+
 def targets(con: duckdb.DuckDBPyConnection) -> list[TargetSet]:
     """The target sets in order of addition."""
     query = """SELECT s.name, sum(f.usable)::BIGINT, sum(f.bad)::BIGINT FROM sets s JOIN files f USING (set_id)
@@ -76,30 +82,32 @@ def set_hash(con: duckdb.DuckDBPyConnection, role: str, set_name: str) -> str:
 
 
 def rows(
-    con: duckdb.DuckDBPyConnection, asked: Sequence[int] | np.ndarray, *, role: str, set_name: str
+    con: duckdb.DuckDBPyConnection,
+    artifacts: Path,
+    asked: Sequence[int] | np.ndarray,
+    *,
+    role: str,
+    set_name: str,
 ) -> list[StoredRow]:
     """The rows with these numbers, in the order asked, repeats included; `EngineError` if one does not exist."""
-    numbers = [int(r) for r in asked]
-    if not numbers:
+    numbers = np.asarray(asked, np.int64)
+    if not len(numbers):
         return []
-    set_id = _existing(con, role, set_name)
-    wanted = pa.table({"row": pa.array(sorted(set(numbers)), pa.int64())})
-    con.register("asked_rows", wanted)
-    try:
-        found = _fetch(con, "s.row IN (SELECT row FROM asked_rows)", [set_id])
-    finally:
-        con.unregister("asked_rows")
-    by_row = {r.row: r for r in found}
-    missing = [r for r in numbers if r not in by_row]
-    if missing:
-        raise EngineError(f"Row {missing[0]} does not exist: the set has {size(con, role, set_name):,} usable rows.")
-    return [by_row[r] for r in numbers]
+    there = size(con, role, set_name)
+    wrong = numbers[(numbers < 0) | (numbers >= there)]
+    if len(wrong):
+        raise EngineError(f"Row {wrong[0]} does not exist: {_called(role, set_name)} has {there:,} usable rows.")
+    distinct, places = np.unique(numbers, return_inverse=True)
+    found = _fetch(con, artifacts, distinct, role, set_name)
+    return [found[at] for at in places.tolist()]
 
 
-def span(con: duckdb.DuckDBPyConnection, start: int, stop: int, *, role: str, set_name: str) -> list[StoredRow]:
+def span(
+    con: duckdb.DuckDBPyConnection, artifacts: Path, start: int, stop: int, *, role: str, set_name: str
+) -> list[StoredRow]:
     """The rows from `start` up to `stop` (excluded) that exist, in row order."""
-    set_id = _existing(con, role, set_name)
-    return _fetch(con, "s.row >= ? AND s.row < ?", [set_id, start, stop])
+    numbers = np.arange(start, min(stop, size(con, role, set_name)))
+    return _fetch(con, artifacts, numbers, role, set_name) if len(numbers) else []
 
 
 def bad_rows(con: duckdb.DuckDBPyConnection, *, file_id: int | None, limit: int, offset: int) -> list[StoredBadRow]:
@@ -157,24 +165,56 @@ def parsed(values: tuple[Any, ...], *places: int) -> list[Any]:
     return [json.loads(v) if at in places else v for at, v in enumerate(values)]
 
 
-def _existing(con: duckdb.DuckDBPyConnection, role: str, set_name: str) -> int:
-    set_id = set_id_of(con, role, set_name)
-    if set_id is None:
-        what = "The pool is empty" if role == "pool" else f"There is no {role} set {set_name!r}"
-        raise EngineError(f"{what}: add a file first.")
-    return set_id
+def _called(role: str, set_name: str) -> str:
+    return "the pool" if role == "pool" else f"the {role} set {set_name!r}"
 
 
-def _fetch(con: duckdb.DuckDBPyConnection, where: str, values: list[Any]) -> list[StoredRow]:
-    query = f"""WITH s AS MATERIALIZED (SELECT * FROM samples s WHERE s.set_id = ? AND {where})
-        SELECT s.row, {_ID}, {ENGINE_ID}, s.own_id, f.name, s.line, s.raw, s.messages, s.fields, s.chars, s.words,
-        coalesce(d.first_row, -1) FROM s {_FILE} {_CLASH} {_DUPLICATE} ORDER BY s.row"""
-    return [_stored(v) for v in con.execute(query, values).fetchall()]
+def _fetch(
+    con: duckdb.DuckDBPyConnection, artifacts: Path, rows: np.ndarray, role: str, set_name: str
+) -> list[StoredRow]:
+    """The rows with these ascending numbers, which exist."""
+    query = """SELECT f.name, f.texts, f.first_row, f.usable, s.set_id FROM files f JOIN sets s USING (set_id)
+        WHERE s.role = ? AND s.name = ? ORDER BY f.first_row"""
+    found: list[tuple[str, int, str, Record]] = []
+    set_id = 0
+    for name, texts, base, usable, number in con.execute(query, [role, set_name]).fetchall():
+        set_id = number
+        mine = rows[(rows >= base) & (rows < base + usable)]
+        read = read_texts(artifacts / texts, mine - base) if len(mine) else []
+        found += [(name, row, raw, record) for row, (raw, record) in zip(mine.tolist(), read, strict=True)]
+    clashing = _clashing(con, set_id, [r.own_id for *_, r in found if r.own_id is not None])
+    firsts = _firsts(con, set_id, rows)
+    return [_stored(*entry, clashing, firsts) for entry in found]
 
 
-def _stored(v: tuple[Any, ...]) -> StoredRow:
-    fields = {name: json.loads(text) for name, text in v[8].items()}
-    return StoredRow(*[*v[:7], decode_messages(v[7]), fields, *v[9:]])
+def _clashing(con: duckdb.DuckDBPyConnection, set_id: int, own_ids: list[str]) -> set[str]:
+    query = "SELECT own_id FROM id_clashes WHERE set_id = ? AND own_id IN (SELECT unnest(?::VARCHAR[]))"
+    return {i for (i,) in con.execute(query, [set_id, own_ids]).fetchall()} if own_ids else set()
+
+
+def _firsts(con: duckdb.DuckDBPyConnection, set_id: int, rows: np.ndarray) -> dict[int, int]:
+    query = """SELECT row, first_row FROM duplicates
+        WHERE set_id = ? AND row BETWEEN ? AND ? AND row IN (SELECT unnest(?::BIGINT[]))"""
+    return dict(con.execute(query, [set_id, int(rows[0]), int(rows[-1]), rows.tolist()]).fetchall())
+
+
+def _stored(file: str, row: int, raw: str, record: Record, clashing: set[str], firsts: dict[int, int]) -> StoredRow:
+    engine_id = f"{record.hash[:ENGINE_ID_DIGITS]}-{row}"
+    own = record.own_id is not None and record.own_id not in clashing
+    return StoredRow(
+        row=row,
+        id=str(record.own_id) if own else engine_id,
+        engine_id=engine_id,
+        own_id=record.own_id,
+        file=file,
+        line=record.line,
+        raw=raw,
+        messages=record.messages,
+        fields=record.fields,
+        chars=record.chars,
+        words=record.words,
+        duplicate_of=firsts.get(row, -1),
+    )
 
 
 def _ordered(con: duckdb.DuckDBPyConnection, expression: str, joins: str, values: list[Any]) -> pa.ChunkedArray:

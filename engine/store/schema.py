@@ -4,6 +4,7 @@ The schema is the sum of ordered migrations: a new catalogue runs all of them, a
 transaction and after a backup copy beside it. A catalogue newer than this engine is refused and left as it is.
 
 Notation: a *set* is the pool, one target set or one owned set; `row` counts its usable rows from 0.
+`files.texts` names the artifact that holds the raw lines and messages of a file.
 `duplicates` and `id_clashes` are sparse: they hold only the rows and ids that are marked.
 `decision_batches` is append-only; `decision_snapshot` is a cache of its replay up to `batch`, never the truth.
 """
@@ -22,12 +23,12 @@ _FIRST = (
     """CREATE TABLE files (
         file_id INTEGER NOT NULL, set_id INTEGER NOT NULL, name VARCHAR NOT NULL, path VARCHAR NOT NULL,
         sha256 VARCHAR NOT NULL, bytes BIGINT NOT NULL, format VARCHAR NOT NULL, mapping VARCHAR NOT NULL,
-        first_row BIGINT NOT NULL, usable BIGINT NOT NULL, bad BIGINT NOT NULL, duplicates BIGINT NOT NULL,
-        added VARCHAR NOT NULL)""",
+        texts VARCHAR NOT NULL, first_row BIGINT NOT NULL, usable BIGINT NOT NULL, bad BIGINT NOT NULL,
+        duplicates BIGINT NOT NULL, added VARCHAR NOT NULL)""",
     """CREATE TABLE samples (
         set_id INTEGER NOT NULL, row BIGINT NOT NULL, file_id INTEGER NOT NULL, line BIGINT NOT NULL,
         hash VARCHAR NOT NULL, own_id VARCHAR, chars INTEGER NOT NULL, words INTEGER NOT NULL,
-        raw VARCHAR NOT NULL, messages VARCHAR NOT NULL, fields MAP(VARCHAR, VARCHAR) NOT NULL)""",
+        fields MAP(VARCHAR, VARCHAR) NOT NULL)""",
     "CREATE TABLE duplicates (set_id INTEGER NOT NULL, row BIGINT NOT NULL, first_row BIGINT NOT NULL)",
     "CREATE TABLE id_clashes (set_id INTEGER NOT NULL, own_id VARCHAR NOT NULL)",
     "CREATE TABLE field_names (set_id INTEGER NOT NULL, position INTEGER NOT NULL, name VARCHAR NOT NULL)",

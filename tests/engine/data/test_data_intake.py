@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.data.intake import Reading, preview, read
@@ -20,6 +20,7 @@ from engine.data.samples import BadRow, Message, Row, SourceInfo
 from engine.data.schemas import Mapping
 from engine.errors import EngineError
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 GOOD = {"id": "x1", "question": "q", "answer": "a", "source": "s", "level": 3, "hard": True, "note": None}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -154,7 +155,7 @@ def test_every_form_of_the_same_rows_gives_the_same_rows(tmp_path: Path, name: s
     assert list(reading) == list(reading)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(UNHURRIED, max_examples=40)
 @given(
     st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(str.strip), min_size=1)
 )

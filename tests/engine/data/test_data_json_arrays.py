@@ -6,13 +6,14 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.data.json_arrays import read_json_array
 from engine.data.records import Record, canonical
 from engine.data.samples import BadRow
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXT = st.text(st.sampled_from('ab"\\{}[],: \n\té€😀'), max_size=12)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
@@ -36,6 +37,7 @@ def reasons(records: list[Record | BadRow]) -> list[tuple[int, str]]:
     return [(record.line, record.reason.partition(":")[0]) for record in records if isinstance(record, BadRow)]
 
 
+@UNHURRIED
 @given(st.lists(OBJECTS, max_size=6), INDENTS, st.booleans(), CHUNKS)
 def test_the_stream_equals_the_slow_reader(rows: list[Any], indent: Any, ascii_only: bool, chunk: int) -> None:
     data = json.dumps(rows, indent=indent, ensure_ascii=ascii_only).encode()
@@ -45,12 +47,14 @@ def test_the_stream_equals_the_slow_reader(rows: list[Any], indent: Any, ascii_o
     assert [record.raw for record in records if isinstance(record, Record)] == [canonical(row) for row in rows]
 
 
+@UNHURRIED
 @given(st.lists(OBJECTS, min_size=1, max_size=5), INDENTS, CHUNKS)
 def test_objects_one_after_another_are_read_without_an_array(rows: list[Any], indent: Any, chunk: int) -> None:
     data = "\n".join(json.dumps(row, indent=indent) for row in rows).encode()
     assert values(read(data, start=0, layout="values", chunk=chunk)) == rows
 
 
+@UNHURRIED
 @given(st.lists(OBJECTS, min_size=1, max_size=4), st.data(), CHUNKS)
 def test_damage_anywhere_gives_the_same_answer_for_every_chunk(rows: list[Any], draw: Any, chunk: int) -> None:
     data = json.dumps(rows).encode()

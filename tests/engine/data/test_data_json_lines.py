@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.data.json_lines import bounded_lines, read_json_lines
@@ -13,6 +13,7 @@ from engine.data.records import Record, canonical, decode_object, plain
 from engine.data.samples import BadRow
 from engine.data.turns import RowProblem
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
@@ -26,7 +27,7 @@ def read(data: bytes, **options: int) -> list[Record | BadRow]:
     return list(read_json_lines(io.BytesIO(data), **options))
 
 
-@settings(max_examples=50)
+@settings(UNHURRIED, max_examples=50)
 @given(st.lists(st.tuples(OBJECTS, st.booleans(), st.sampled_from(["", "\r", " ", "\t"])), max_size=5), st.booleans())
 def test_every_line_comes_back_byte_for_byte(rows: list[tuple[dict[str, Any], bool, str]], ending: bool) -> None:
     lines = [json.dumps(value, ensure_ascii=ascii_only) + tail for value, ascii_only, tail in rows]
@@ -35,7 +36,7 @@ def test_every_line_comes_back_byte_for_byte(rows: list[tuple[dict[str, Any], bo
     assert [record.value for record in records if isinstance(record, Record)] == [value for value, _, _ in rows]
 
 
-@settings(max_examples=50)
+@settings(UNHURRIED, max_examples=50)
 @given(st.lists(st.binary(max_size=30), max_size=6))
 def test_no_line_of_whatever_bytes_stops_the_rest(lines: list[bytes]) -> None:
     data = b"\n".join([*lines, b'{"a": 1}'])
@@ -124,7 +125,7 @@ def test_an_endless_line_is_not_held_in_memory() -> None:
     assert source.left == 0
 
 
-@settings(max_examples=50)
+@settings(UNHURRIED, max_examples=50)
 @given(OBJECTS)
 def test_canonical_json_is_one_line_that_reads_back_the_same(value: dict[str, Any]) -> None:
     text = canonical(value)
@@ -137,7 +138,7 @@ def test_canonical_json_of_half_a_surrogate_pair_is_escaped() -> None:
     assert canonical({"a": "\ud800é"}) == '{"a": "\\ud800\\u00e9"}'
 
 
-@settings(max_examples=50)
+@settings(UNHURRIED, max_examples=50)
 @given(VALUES)
 def test_plain_changes_nothing_that_json_can_hold(value: Any) -> None:
     assert plain(value) == value

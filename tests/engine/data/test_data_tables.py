@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.data.columnar import read_arrow, read_parquet
@@ -21,6 +21,7 @@ from engine.data.records import Record
 from engine.data.samples import BadRow
 from engine.errors import EngineError
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CELLS = st.text(st.sampled_from('ab ,;"\n\té€'), max_size=8)
 
 
@@ -36,7 +37,7 @@ def bad(records: list[Record | BadRow]) -> list[tuple[int, str]]:
     return [(record.line, record.reason) for record in records if isinstance(record, BadRow)]
 
 
-@settings(max_examples=60)
+@settings(UNHURRIED, max_examples=60)
 @given(
     st.lists(st.tuples(CELLS, CELLS), max_size=5), st.sampled_from([",", ";", "\t"]), st.sampled_from(["\n", "\r\n"])
 )

@@ -24,7 +24,7 @@ from engine.store.selections import Selection
 
 Format = Literal["original", "chat", "alpaca", "parquet", "hf"]
 FORMATS: tuple[str, ...] = get_args(Format)
-CHUNK = 1000
+CHUNK = 2000
 _MOST_NAMED = 5
 
 
@@ -99,17 +99,21 @@ class _Source:
     splits: tuple[Split, ...]
     reporter: Reporter
 
-    def chunks(self) -> Iterator[tuple[int, list[StoredRow]]]:
-        rows = self.selection.rows
-        for start in range(0, len(rows), CHUNK):
+    def parts(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Where each part of the chosen rows begins, and its rows; counted as done once it has been written."""
+        for start in range(0, len(self.selection.rows), CHUNK):
             self.reporter.check()
-            found = self.project.rows(rows[start : start + CHUNK])
-            yield start, found
-            self.reporter.advance(len(found))
+            part = self.selection.rows[start : start + CHUNK]
+            yield start, part
+            self.reporter.advance(len(part))
 
-    def raw(self) -> Iterator[list[str]]:
-        for _, found in self.chunks():
-            yield [row.raw for row in found]
+    def chunks(self) -> Iterator[tuple[int, list[StoredRow]]]:
+        for start, part in self.parts():
+            yield start, self.project.rows(part)
+
+    def raw(self) -> Iterator[list[bytes]]:
+        for _, part in self.parts():
+            yield self.project.raw(part)
 
     def chats(self) -> Iterator[list[dict[str, Any]]]:
         for start, found in self.chunks():

@@ -24,17 +24,22 @@ def table_schema(extras: Sequence[Extra]) -> pa.Schema:
     return pa.schema([("id", pa.string()), ("messages", MESSAGES), *((e.name, e.kind) for e in extras)])
 
 
-def write_lines(path: Path, chunks: Iterable[Sequence[str]]) -> None:
-    """Each text and a line feed, UTF-8, nothing else."""
+def write_lines(path: Path, chunks: Iterable[Sequence[bytes]]) -> None:
+    """Each line's bytes and a line feed, nothing else."""
     with path.open("wb") as stream:
         for chunk in chunks:
-            stream.write("".join(f"{line}\n" for line in chunk).encode())
-        _settle(stream.fileno())
+            stream.write(b"".join(line + b"\n" for line in chunk))
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def write_json_lines(path: Path, chunks: Iterable[Sequence[dict[str, Any]]]) -> None:
     """Each record as one line of JSON, text as it is."""
-    write_lines(path, ([json.dumps(r, ensure_ascii=False, allow_nan=False) for r in chunk] for chunk in chunks))
+    write_lines(path, ([_json_line(r) for r in chunk] for chunk in chunks))
+
+
+def _json_line(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
 
 
 def write_parquet(path: Path, chunks: Iterable[Sequence[dict[str, Any]]], *, schema: pa.Schema) -> None:
@@ -44,7 +49,7 @@ def write_parquet(path: Path, chunks: Iterable[Sequence[dict[str, Any]]], *, sch
             for chunk in chunks:
                 writer.write_table(pa.Table.from_pylist(list(chunk), schema=schema))
         stream.flush()
-        _settle(stream.fileno())
+        os.fsync(stream.fileno())
 
 
 def write_data_set(path: Path, chunks: Iterable[Sequence[dict[str, Any]]], *, schema: pa.Schema) -> None:
@@ -77,10 +82,6 @@ def digest(path: Path) -> str:
 def size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
-
-
-def _settle(number: int) -> None:
-    os.fsync(number)
 
 
 @contextmanager

@@ -210,8 +210,8 @@ def _append(
     con.register("new_batch", table)
     try:
         con.execute(
-            "INSERT INTO decision_batches SELECT ?, ?, ?, ?, ?, ?, rows, decisions, previous FROM new_batch",
-            [batch, now(), by, kind, undoes, note],
+            "INSERT INTO decision_batches SELECT ?, ?, ?, ?, ?, ?, ?, rows, decisions, previous FROM new_batch",
+            [batch, now(), by, kind, undoes, note, len(rows)],
         )
     finally:
         con.unregister("new_batch")
@@ -222,7 +222,7 @@ def _append(
 
 def _keep_snapshot(con: duckdb.DuckDBPyConnection, batch: int, state: np.ndarray) -> None:
     """Replace the snapshot once more than `SNAPSHOT_AFTER` log lines lie beyond it."""
-    query = """SELECT coalesce(sum(len(rows)), 0) FROM decision_batches
+    query = """SELECT coalesce(sum(touched), 0) FROM decision_batches
         WHERE batch > (SELECT coalesce(max(batch), 0) FROM decision_snapshot)"""
     beyond = first(con, query)
     if beyond and beyond[0] > SNAPSHOT_AFTER:

@@ -179,6 +179,11 @@ class Project:
         with self.session() as con:
             return reading.rows(con, self.artifacts, indices, role=role, set_name=set_name)
 
+    def raw(self, rows: np.ndarray) -> list[bytes]:
+        """The raw texts of pool rows with ascending numbers, as the bytes they came in."""
+        with self.session() as con:
+            return reading.raw(con, self.artifacts, rows)
+
     def iterate(
         self, *, role: str = "pool", set_name: str = "", chunk: int = 2000, start: int = 0
     ) -> Iterator[list[StoredRow]]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from engine.errors import EngineError
 from engine.store.catalogue import first
 from engine.store.records import FileRecord, StoredBadRow, StoredRow, TargetSet
-from engine.store.texts import Record, read_texts
+from engine.store.texts import Record, read_raw, read_texts
 
 ENGINE_ID_DIGITS = 16
 FIELD_PREFIX = "field:"
@@ -100,6 +100,19 @@ def rows(
     distinct, places = np.unique(numbers, return_inverse=True)
     found = _fetch(con, artifacts, distinct, role, set_name)
     return [found[at] for at in places.tolist()]
+
+
+def raw(con: duckdb.DuckDBPyConnection, artifacts: Path, asked: np.ndarray) -> list[bytes]:
+    """The raw texts of pool rows with ascending numbers, as bytes."""
+    query = """SELECT f.texts, f.first_row, f.usable FROM files f JOIN sets s USING (set_id)
+        WHERE s.role = 'pool' ORDER BY f.first_row"""
+    found: list[bytes] = []
+    for folder, base, usable in con.execute(query).fetchall():
+        mine = asked[(asked >= base) & (asked < base + usable)]
+        found += read_raw(artifacts / folder, mine - base) if len(mine) else []
+    if len(found) != len(asked):
+        raise EngineError(f"Only {len(found):,} of the {len(asked):,} rows exist, or they were not in order.")
+    return found
 
 
 def span(
@@ -229,17 +242,23 @@ def _plain_column(values: pa.ChunkedArray) -> np.ndarray:
 
 
 def _json_column(values: pa.ChunkedArray) -> np.ndarray:
+    """Values from their JSON texts; columns of numbers are parsed at once, others value by distinct value."""
+    known = pa.compute.if_else(pa.compute.equal(values, "null"), None, values)
+    if known.null_count < len(known):
+        for kind in (pa.int64(), pa.float64()):
+            try:
+                numbers = known.cast(kind)
+            except pa.ArrowInvalid:
+                continue
+            return (numbers.cast(pa.float64()) if numbers.null_count else numbers).to_numpy()
     objects = _shared_objects(values, json.loads)
-    kinds = {type(v) for v in set(objects.tolist())}
-    return objects.astype(_dtype(kinds, objects))
+    return objects.astype(_dtype({type(v) for v in set(objects.tolist())}))
 
 
-def _dtype(kinds: set[type], objects: np.ndarray) -> Any:
+def _dtype(kinds: set[type]) -> Any:
     if kinds == {bool}:
         return bool
-    if kinds == {int} and all(-(2**63) <= v < 2**63 for v in objects):
-        return np.int64
-    numbers = bool(kinds) and kinds <= {int, float, type(None)} and kinds != {type(None)}
+    numbers = bool(kinds & {int, float}) and kinds <= {int, float, type(None)}
     return np.float64 if numbers else object
 
 

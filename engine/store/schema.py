@@ -36,7 +36,8 @@ _FIRST = (
         file_id INTEGER NOT NULL, line BIGINT NOT NULL, reason VARCHAR NOT NULL, excerpt VARCHAR NOT NULL)""",
     """CREATE TABLE decision_batches (
         batch BIGINT NOT NULL, made VARCHAR NOT NULL, author VARCHAR NOT NULL, kind VARCHAR NOT NULL, undoes BIGINT,
-        note VARCHAR NOT NULL, rows INTEGER[] NOT NULL, decisions TINYINT[] NOT NULL, previous TINYINT[] NOT NULL)""",
+        note VARCHAR NOT NULL, touched BIGINT NOT NULL, rows INTEGER[] NOT NULL,
+        decisions TINYINT[] NOT NULL, previous TINYINT[] NOT NULL)""",
     "CREATE TABLE decision_snapshot (batch BIGINT NOT NULL, codes BLOB NOT NULL)",
     """CREATE VIEW decision_log AS SELECT batch, made, author, kind, undoes, note,
         unnest(rows) AS row, unnest(decisions) AS decision, unnest(previous) AS previous FROM decision_batches""",

@@ -22,6 +22,8 @@ from engine.errors import EngineError
 from engine.store.artifacts import load_array, save_array
 
 RAW, RECORDS, OFFSETS = "raw.bin", "records.bin", "offsets"
+GAP = 65_536
+BLOCK = 16_777_216
 
 
 @dataclass(frozen=True)
@@ -69,25 +71,18 @@ def writing(folder: Path) -> Iterator[TextWriter]:
 
 
 def read_texts(folder: Path, rows: np.ndarray) -> list[tuple[str, Record]]:
-    """Raw text and record of the rows (numbers within this file, ascending); neighbours are read in one go.
+    """Raw text and record of the rows (numbers within this file, ascending).
 
     Raises `EngineError` if the folder is gone or does not hold such a row.
     """
-    offsets = load_array(folder, OFFSETS)
-    if len(rows) and rows[-1] >= len(offsets) - 1:
-        raise EngineError(
-            f"{folder} holds {len(offsets) - 1:,} rows, not row {rows[-1]}: restore the project's backup."
-        )
-    try:
-        with (folder / RAW).open("rb") as raw, (folder / RECORDS).open("rb") as records:
-            found: list[tuple[str, Record]] = []
-            for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []:
-                bounds = np.asarray(offsets[run[0] : run[-1] + 2])
-                texts, lines = _pieces(raw, bounds[:, 0]), _pieces(records, bounds[:, 1])
-                found += [(text.decode(), _decode(line)) for text, line in zip(texts, lines, strict=True)]
-    except FileNotFoundError as error:
-        raise EngineError(f"{error.filename} is missing: restore the project's backup. Nothing was changed.") from error
-    return found
+    offsets = _offsets(folder, rows)
+    lines = _read(folder / RECORDS, offsets[:, 1], rows)
+    return [(raw.decode(), _decode(line)) for raw, line in zip(read_raw(folder, rows), lines, strict=True)]
+
+
+def read_raw(folder: Path, rows: np.ndarray) -> list[bytes]:
+    """Raw texts alone, as the bytes they are kept in; otherwise as `read_texts`."""
+    return _read(folder / RAW, _offsets(folder, rows)[:, 0], rows)
 
 
 def is_whole(folder: Path, rows: int) -> bool:
@@ -105,12 +100,33 @@ def encode_messages(messages: Sequence[Message]) -> str:
     return json.dumps([(m.role, m.content) for m in messages], ensure_ascii=False, separators=(",", ":"))
 
 
-def _pieces(stream: BinaryIO, bounds: np.ndarray) -> list[bytes]:
-    """The pieces between consecutive bounds, without the line feed at the end of each."""
-    stream.seek(int(bounds[0]))
-    block = stream.read(int(bounds[-1] - bounds[0]))
-    local = (bounds - bounds[0]).tolist()
-    return [block[a : b - 1] for a, b in itertools.pairwise(local)]
+def _offsets(folder: Path, rows: np.ndarray) -> np.ndarray:
+    offsets = load_array(folder, OFFSETS)
+    if len(rows) and rows[-1] >= len(offsets) - 1:
+        raise EngineError(
+            f"{folder} holds {len(offsets) - 1:,} rows, not row {rows[-1]}: restore the project's backup."
+        )
+    return offsets
+
+
+def _read(path: Path, bounds: np.ndarray, rows: np.ndarray) -> list[bytes]:
+    """The rows' bytes without their line feeds; rows less than `GAP` bytes apart are read in one go."""
+    if not len(rows):
+        return []
+    starts, ends = np.asarray(bounds[rows]), np.asarray(bounds[rows + 1])
+    breaks = np.flatnonzero((starts[1:] - ends[:-1] > GAP) | (ends[1:] // BLOCK != ends[:-1] // BLOCK)) + 1
+    found: list[bytes] = []
+    try:
+        with path.open("rb") as stream:
+            for first, last in itertools.pairwise([0, *breaks.tolist(), len(rows)]):
+                base = int(starts[first])
+                stream.seek(base)
+                block = stream.read(int(ends[last - 1]) - base)
+                local = zip((starts[first:last] - base).tolist(), (ends[first:last] - base).tolist(), strict=True)
+                found += [block[start : end - 1] for start, end in local]
+    except FileNotFoundError as error:
+        raise EngineError(f"{path} is missing: restore the project's backup. Nothing was changed.") from error
+    return found
 
 
 def _encode(record: Record) -> str:

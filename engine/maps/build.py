@@ -138,7 +138,7 @@ def build_map(
         notes=tuple(notes),
         seed=seed,
         config=options,
-        versions={name: metadata.version(name) for name in ("umap-learn", "pynndescent", "scikit-learn", "numpy")},
+        versions={name: metadata.version(name) for name in ("umap-learn", "scikit-learn", "torch", "numpy")},
     )
 
 

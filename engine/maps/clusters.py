@@ -18,7 +18,8 @@ from engine.maps.layout import Positions, fitted_rows
 
 NOISE = -1
 SAMPLE = 15_000
-LARGEST = 0.25
+LARGEST = 0.4
+_CUT_TO = 0.2  # the share of all rows that a part of a cut cluster should have
 FEWEST = 20  # below this all rows are one cluster: labels of four rows each help nobody
 
 Codes = NDArray[np.int32]
@@ -95,8 +96,12 @@ def _cut_large(xy: Positions, codes: Codes, *, seed: int) -> Codes:
     out, following = codes.copy(), int(codes.max()) + 1
     for code in range(following):
         members = np.flatnonzero(codes == code)
-        parts = math.ceil(len(members) / (LARGEST * len(xy)))
-        if parts < 2 or len(members) // parts < 5 or float(np.ptp(xy[members], axis=0).max()) == 0.0:
+        parts = math.ceil(len(members) / (_CUT_TO * len(xy)))
+        if (
+            len(members) <= LARGEST * len(xy)
+            or len(members) // parts < 5
+            or float(np.ptp(xy[members], axis=0).max()) == 0.0
+        ):
             continue
         found = KMeans(parts, n_init=3, random_state=seed).fit_predict(xy[members].astype(np.float64))
         out[members] = np.where(found == 0, code, following + found - 1)

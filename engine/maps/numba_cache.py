@@ -1,6 +1,6 @@
 """Where compiled code is kept, so that the map's first fit compiles once per machine and not once per process.
 
-Knows nothing about maps. Must be called before anything imports numba (umap and pynndescent do).
+Knows nothing about maps. Must be called before anything imports numba (umap does).
 """
 
 import os

@@ -89,7 +89,8 @@ def sequential(
     if low == high and finite.size:
         low, high = float(finite.min()), float(finite.max())
     if low == high:
-        low, high = low - 0.5, high + 0.5
+        margin = max(0.5, 1e-6 * abs(low))
+        low, high = low - margin, high + margin
     ticks = _ticks(low, high, (0.0, 0.5, 1.0), signed=False)
     return _ramped(values, low, high, Legend("sequential", title, unit, ticks=ticks), dark=dark, clip=clip)
 
@@ -167,10 +168,10 @@ def _ramped(
     stops = _RAMPS[legend.kind, dark]
     table = np.concatenate([_ramp(stops), [[*_rgb(MISSING), MISSING_ALPHA]]]).astype(np.uint8)
     known = np.isfinite(values)
-    share = (np.where(known, values, low) - low) * (1.0 / (high - low))
-    step = np.rint(np.clip(share, 0.0, 1.0) * (_STEPS - 1)).astype(np.uint8)
+    sure = np.where(known, values, low).astype(np.float64)
+    beyond = int(((sure < low) | (sure > high)).sum())
+    step = np.rint((np.clip(sure, low, high) - low) * ((_STEPS - 1) / (high - low))).astype(np.uint8)
     step[~known] = _STEPS
-    beyond = int(((share < 0) | (share > 1)).sum())
     missing = int(len(values) - known.sum())
     notes = []
     if beyond:
@@ -210,7 +211,7 @@ def _number(value: float, *, signed: bool, span: float) -> str:
 
 
 def _finite(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    return values[np.isfinite(values)]
+    return values[np.isfinite(values)].astype(np.float64)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

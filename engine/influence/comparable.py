@@ -1,8 +1,8 @@
 """Making propagated scores comparable with exact ones before they are ranked together.
 
 Notation. For one column, y are the landmarks' exact scores and ŷ their leave-one-out predictions, what propagation
-would have said of rows it had not seen. Propagated scores are shrunken: ŷ spreads less than y, so in a joint ranking
-the landmarks would crowd both ends merely for having been measured. The map x ↦ intercept + slope·x with
+would have said of rows it had not seen. Propagated scores are mostly shrunken: ŷ spreads less than y, so in a joint
+ranking the landmarks would crowd both ends merely for having been measured. The map x ↦ intercept + slope·x with
 slope = std(y)/std(ŷ) and intercept = mean(y) − slope·mean(ŷ) gives propagated scores the location and spread of exact
 ones. The slope is positive, so the order among propagated rows stays.
 

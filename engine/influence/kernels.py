@@ -1,8 +1,10 @@
 """Kernels between embeddings, the bandwidth rule, and the scaling of coordinates.
 
 Notation. x, y are embeddings (e,). `rbf` is exp(−‖x−y‖²/2σ²) with σ the median distance between landmarks; `linear` is
-<x, y>. Standardising gives every coordinate mean 0 and standard deviation 1 over the landmarks first; a coordinate
-that is constant over them is only shifted. (METHODS section 1, "Landmarks".)
+<x, y> + b with b the landmarks' mean squared norm: an intercept, without which standardised landmarks, whose sum is
+zero, would predict each other from that fact alone. Each kernel has this one *parameter*, σ or b. Standardising gives
+every coordinate mean 0 and standard deviation 1 over the landmarks first; a coordinate that is constant over them is
+only shifted. (METHODS section 1, "Landmarks".)
 """
 
 from collections.abc import Callable
@@ -68,20 +70,28 @@ def rbf(rows: np.ndarray, landmarks: np.ndarray, bandwidth: float) -> np.ndarray
     return np.exp(squares, out=squares)
 
 
-def linear(rows: np.ndarray, landmarks: np.ndarray, bandwidth: float) -> np.ndarray:
-    """<x, y>, (m, l); the bandwidth plays no part."""
-    return rows @ landmarks.T
+def linear(rows: np.ndarray, landmarks: np.ndarray, offset: float) -> np.ndarray:
+    """<x, y> + b, (m, l)."""
+    return rows @ landmarks.T + rows.dtype.type(offset)
 
 
-def rbf_diagonal(rows: np.ndarray) -> np.ndarray:
+def rbf_diagonal(rows: np.ndarray, bandwidth: float) -> np.ndarray:
     """k(x, x) of the RBF kernel, (m,): one."""
     return np.ones(len(rows), dtype=rows.dtype)
 
 
-def linear_diagonal(rows: np.ndarray) -> np.ndarray:
-    """k(x, x) of the linear kernel, (m,): the squared norm."""
-    return np.einsum("ij,ij->i", rows, rows)
+def linear_diagonal(rows: np.ndarray, offset: float) -> np.ndarray:
+    """k(x, x) of the linear kernel, (m,): the squared norm and the intercept."""
+    return np.einsum("ij,ij->i", rows, rows) + rows.dtype.type(offset)
+
+
+def mean_squared_norm(rows: np.ndarray) -> float:
+    """b, the intercept of the linear kernel: the mean ‖x‖² of the landmarks (l, e), 1 where they are all zero."""
+    return float(np.square(rows, dtype=np.float64).sum(axis=1).mean()) or 1.0
 
 
 KERNELS: dict[KernelName, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {"rbf": rbf, "linear": linear}
-DIAGONALS: dict[KernelName, Callable[[np.ndarray], np.ndarray]] = {"rbf": rbf_diagonal, "linear": linear_diagonal}
+DIAGONALS: dict[KernelName, Callable[[np.ndarray, float], np.ndarray]] = {
+    "rbf": rbf_diagonal,
+    "linear": linear_diagonal,
+}

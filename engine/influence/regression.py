@@ -2,7 +2,7 @@
 
 Notation. l landmarks with embeddings E_L (l, e) and exact scores P_L (l, t); K = K(E_L, E_L), A = K + δ·mean(diag K)·I.
 Prediction: P ≈ C P_L with C = K(E, E_L) A⁻¹. A is factorised once (Cholesky) for all targets, and the pool is streamed
-in chunks: O(l³ + l²t + n·l·(e + t)). No intercept: far from every landmark a prediction shrinks to 0 (RBF).
+in chunks: O(l³ + l²t + n·l·(e + t)). Far from every landmark an RBF prediction shrinks to 0.
 Leaving one landmark out needs no refit: its prediction is P_L − α / diag(A⁻¹), α = A⁻¹ P_L. The posterior variance is
 k(x, x) − k_L(x)ᵀ A⁻¹ k_L(x), in units of the kernel (RBF: 1 where no landmark is near, about δ on one).
 
@@ -18,7 +18,15 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_solve, cholesky, get_lapack_funcs, solve_triangular
 
 from engine.errors import EngineError
-from engine.influence.kernels import DIAGONALS, KERNELS, KernelName, Scaling, median_distance, scaling_of
+from engine.influence.kernels import (
+    DIAGONALS,
+    KERNELS,
+    KernelName,
+    Scaling,
+    mean_squared_norm,
+    median_distance,
+    scaling_of,
+)
 
 Precision = Literal["auto", "float64", "float32"]
 
@@ -58,11 +66,12 @@ class RidgeConfig:
 class KernelRidge:
     """A fitted regression. Build it with `KernelRidge.fit`.
 
-    `landmarks` are the scaled embeddings (l, e), `factor` the lower Cholesky factor of A, `alpha` = A⁻¹ P_L (l, t).
+    `parameter` is the kernel's own: σ (RBF) or the intercept b (linear). `landmarks` are the scaled embeddings (l, e),
+    `factor` the lower Cholesky factor of A, `alpha` = A⁻¹ P_L (l, t), `targets` are P_L.
     """
 
     config: RidgeConfig
-    bandwidth: float
+    parameter: float
     jitter: float
     notes: tuple[str, ...]
     scaling: Scaling
@@ -101,13 +110,13 @@ class KernelRidge:
         dtype = _dtype(config.precision, len(embeddings))
         scaling = scaling_of(embeddings, standardise=config.standardise, dtype=dtype)
         rows = scaling(embeddings)
-        sigma, rule = _bandwidth(config, rows)
-        gram = KERNELS[config.kernel](rows, rows, sigma)
-        np.fill_diagonal(gram, DIAGONALS[config.kernel](rows))
+        parameter, rule = _parameter(config, rows)
+        gram = KERNELS[config.kernel](rows, rows, parameter)
+        np.fill_diagonal(gram, DIAGONALS[config.kernel](rows, parameter))
         factor, jitter = _factorise(gram, config.ridge)
         alpha = cho_solve((factor, True), known.astype(dtype))
-        notes = _notes(config, sigma, rule, jitter, dtype)
-        return cls(config, sigma, jitter, notes, scaling, rows, factor, alpha, known)
+        notes = _notes(config, rule, jitter, dtype)
+        return cls(config, parameter, jitter, notes, scaling, rows, factor, alpha, known)
 
     def predict(self, embeddings: np.ndarray, *, chunk: int = CHUNK) -> np.ndarray:
         """Predicted scores (m, t) float32 of rows with embeddings (m, e), which may be memory-mapped; NaN stays NaN."""
@@ -133,7 +142,7 @@ class KernelRidge:
         return np.maximum(1 / self._inverse_diagonal() - noise, 0)
 
     def _mean_diagonal(self) -> float:
-        return float(DIAGONALS[self.config.kernel](self.landmarks).mean())
+        return float(DIAGONALS[self.config.kernel](self.landmarks, self.parameter).mean())
 
     def _inverse_diagonal(self) -> np.ndarray:
         (invert,) = get_lapack_funcs(("potri",), (self.factor,))
@@ -144,7 +153,7 @@ class KernelRidge:
 
     def _posterior(self, rows: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         explained = solve_triangular(self.factor, kernel.T, lower=True)  # (l, chunk)
-        left = DIAGONALS[self.config.kernel](rows) - np.einsum("ij,ij->j", explained, explained)
+        left = DIAGONALS[self.config.kernel](rows, self.parameter) - np.einsum("ij,ij->j", explained, explained)
         return np.maximum(left, 0)[:, None]
 
     def _streamed(
@@ -157,7 +166,7 @@ class KernelRidge:
             good = np.isfinite(part).all(axis=1)
             if good.any():
                 rows = self.scaling(part[good])
-                kernel = KERNELS[self.config.kernel](rows, self.landmarks, self.bandwidth)  # (chunk, l)
+                kernel = KERNELS[self.config.kernel](rows, self.landmarks, self.parameter)  # (chunk, l)
                 result[start : start + chunk][good] = each(rows, kernel)
         return result
 
@@ -186,25 +195,29 @@ def _dtype(precision: Precision, landmarks: int) -> np.dtype:
     return np.dtype(precision)
 
 
-def _bandwidth(config: RidgeConfig, rows: np.ndarray) -> tuple[float, str]:
+def _parameter(config: RidgeConfig, rows: np.ndarray) -> tuple[float, str]:
+    """The kernel's parameter and a sentence on where it came from."""
     if config.kernel == "linear":
-        return 1.0, "unused"
-    return (config.bandwidth, "as given") if config.bandwidth is not None else median_distance(rows, seed=config.seed)
+        offset = mean_squared_norm(rows)
+        return offset, f"Intercept {offset:.6g}: mean squared norm of the landmarks."
+    if config.bandwidth is not None:
+        return config.bandwidth, f"Bandwidth {config.bandwidth:.6g}: as given."
+    sigma, rule = median_distance(rows, seed=config.seed)
+    return sigma, f"Bandwidth {sigma:.6g}: {rule}."
 
 
 def _factorise(gram: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
     """Lower Cholesky factor of K + ridge·mean(diag K)·I, and the jitter (absolute) that had to be added."""
     level = float(np.diagonal(gram).mean())
-    unit = level if level > 0 else 1.0  # an all-zero kernel carries nothing: every prediction is 0
     diagonal = np.diagonal(gram).copy() + ridge * level
     for share in JITTERS:
-        np.fill_diagonal(gram, diagonal + share * unit)
+        np.fill_diagonal(gram, diagonal + share * level)
         try:
             factor = cholesky(gram, lower=True)
         except LinAlgError:
             continue
         if _well_posed(factor):
-            return factor, share * unit
+            return factor, share * level
     raise EngineError(
         f"The kernel of {len(gram)} landmarks stays singular with a jitter of {JITTERS[-1]:g}. "
         "Raise the ridge, or standardise the embeddings. Nothing was propagated."
@@ -218,10 +231,8 @@ def _well_posed(factor: np.ndarray) -> bool:
     return bool(pivots.min() ** 2 > rounding * pivots.max() ** 2)
 
 
-def _notes(config: RidgeConfig, sigma: float, rule: str, jitter: float, dtype: np.dtype) -> tuple[str, ...]:
-    notes = [f"Kernel ridge regression, {config.kernel} kernel, ridge {config.ridge:g}, {dtype.name}."]
-    if config.kernel == "rbf":
-        notes.append(f"Bandwidth {sigma:.6g}: {rule}.")
-    if jitter > 0:
-        notes.append(f"The kernel was singular in {dtype.name}; a jitter of {jitter:.3g} was added to its diagonal.")
-    return tuple(notes)
+def _notes(config: RidgeConfig, rule: str, jitter: float, dtype: np.dtype) -> tuple[str, ...]:
+    notes = (f"Kernel ridge regression, {config.kernel} kernel, ridge {config.ridge:g}, {dtype.name}.", rule)
+    if jitter == 0:
+        return notes
+    return (*notes, f"The kernel was singular in {dtype.name}; a jitter of {jitter:.3g} was added to its diagonal.")

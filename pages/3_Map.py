@@ -21,7 +21,7 @@ with open_page(
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = run_choice.choose(project) if reads.by_state(project, "runs") else None
         choices = map_colours.choices(project, view)
-        chosen = st.selectbox("Colour by", list(choices), key="map_colour", width=260)
+        chosen = st.selectbox("Colour by", list(choices), key="map_colour", width=run_choice.WIDTH)
         by_rank = st.toggle("By rank", key="map_by_rank", help="Colours scores by their rank instead of their value.")
     chips.bar(project, view, key="map")
     found = map_view.sets(project)

@@ -14,11 +14,12 @@ with open_page(
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = run_choice.choose(project) if scored else None
         options = list(review_list.ORDERS) if scored else ["random", "pool"]
+        names = review_list.ORDERS
         order = st.selectbox(
-            "Order", options, format_func=review_list.ORDERS.__getitem__, key="review_order", width=200
+            "Order", options, format_func=names.__getitem__, key="review_order", width=run_choice.WIDTH
         )
         undecided = st.toggle("Only undecided", key="review_undecided")
-        anew = st.button("Refresh the list", type="tertiary", help="Makes the list anew with the decisions so far.")
+        anew = st.button("", icon=":material/refresh:", key="review_anew", help="Make the list anew")
     chips.bar(project, view, key="review")
     if view is not None:
         run_choice.coverage(project, view)

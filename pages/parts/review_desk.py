@@ -38,7 +38,7 @@ def desk(project: Project, view: View | None) -> None:
             return
         row = int(found.rows[review_list.at()])
         stored = reads.sample(project, row)
-        state.put("sample", stored.id)
+        review_list.showing(stored.id)
         state.write_address()
         _bar(project, row)
         left, right = st.columns([3, 2], gap="medium")

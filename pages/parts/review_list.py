@@ -19,7 +19,7 @@ Order = Literal["highest", "lowest", "random", "pool"]
 ORDERS: dict[str, str] = dict(
     zip(get_args(Order), ("Highest score first", "Lowest score first", "Random order", "Pool order"))
 )
-_LIST, _AT, _TRAIL = "ts_review_list", "ts_review_at", "ts_review_trail"
+_LIST, _AT, _TRAIL, _SHOWN = "ts_review_list", "ts_review_at", "ts_review_trail", "ts_review_shown"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,11 @@ def current(project: Project, view: View | None, order: Order, *, undecided: boo
     if found is None or found.settings != settings or anew:
         found = _make(project, view, order, undecided, settings)
         st.session_state[_LIST], st.session_state[_TRAIL] = found, []
-        go(_place_of(project, found))
+        go(0)
+    wanted = state.get("sample")
+    if wanted is not None and wanted != st.session_state.get(_SHOWN):  # a link or the map asked for this sample
+        visit(reads.row_of(project, wanted))
+        found = kept()
     return found
 
 
@@ -63,15 +67,6 @@ def _ordered(project: Project, view: View | None, order: Order) -> np.ndarray:
     return best_first if order == "highest" else best_first[::-1]
 
 
-def _place_of(project: Project, found: ReviewList) -> int:
-    """Where the sample of the address stands in a new list; its beginning where it is not in it."""
-    wanted = state.get("sample")
-    if wanted is None:
-        return 0
-    places = np.flatnonzero(found.rows == reads.row_of(project, wanted))
-    return int(places[0]) if len(places) else 0
-
-
 def kept() -> ReviewList:
     """The list under review as it stands."""
     return st.session_state[_LIST]
@@ -87,6 +82,12 @@ def visit(row: int) -> None:
     behind = min(at() + 1, len(found.rows))
     st.session_state[_LIST] = replace(found, rows=np.insert(found.rows, behind, row))
     go(behind)
+
+
+def showing(sample_id: str) -> None:
+    """Remember which sample is on the desk, for the address."""
+    state.put("sample", sample_id)
+    st.session_state[_SHOWN] = sample_id
 
 
 def at() -> int:

@@ -10,6 +10,8 @@ from engine.store.project import Project
 from pages.parts import reads, state
 from pages.parts.words import count, plain, shorten
 
+WIDTH = 215  # pixels; three such choices and a switch fit one line of a small window
+
 
 @dataclass(frozen=True)
 class View:
@@ -54,7 +56,7 @@ def choose(project: Project, *, column: bool = True) -> View:
     view = run_view(project)
     names = [run.name for run in reversed(reads.by_state(project, "runs"))]
     _preset("choice_run", view.record.name)
-    st.selectbox("Run", names, key="choice_run", on_change=_keep, args=("run", "choice_run"), width=260)
+    st.selectbox("Run", names, key="choice_run", on_change=_keep, args=("run", "choice_run"), width=WIDTH)
     options = [reads.AGGREGATE, *view.scores.sets]
     if column and len(options) > 2:
         _preset("choice_column", view.column)
@@ -65,7 +67,7 @@ def choose(project: Project, *, column: bool = True) -> View:
             on_change=_keep,
             args=("column", "choice_column"),
             format_func=lambda name: column_name(view.record, name),
-            width=260,
+            width=WIDTH,
         )
     return view
 

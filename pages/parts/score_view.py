@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from engine.data.samples import prompt_text, response_text
 from engine.store.project import Project
 from pages.parts import filters, reads
 from pages.parts.run_choice import View, column_name, describe
@@ -89,7 +90,7 @@ def related_list(project: Project, view: View | None, row: int, *, on_open: Any)
         value = float(view.values[other]) if view is not None and other < view.scores.covered else float("nan")
         facts = [relation, f"score {score(value)}", filters.decision_name(int(decisions[other]))]
         left, right = st.columns([6, 1], vertical_alignment="center")
-        left.text(shorten(stored.messages[-1].content, 90), width="stretch")
+        left.text(f"{shorten(prompt_text(stored.messages), 70)} → {shorten(response_text(stored.messages), 40)}")
         left.caption(plain(" · ".join(facts)))
         right.button("", key=f"open_{other}", on_click=on_open, args=(other,), type="tertiary", help="Open this sample",
                      icon=":material/open_in_new:")  # fmt: skip

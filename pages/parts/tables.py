@@ -1,21 +1,18 @@
-"""Tables of plain values: whole numbers with thousands separated, text as text, height fitted to the rows."""
+"""Tables of plain values: whole numbers with thousands separated, text as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
-ROW, HEADER, MOST = 35, 38, 14
 
-
-def table(rows: Sequence[Mapping[str, Any]], *, columns: Mapping[str, Any] | None = None, most: int = MOST) -> None:
-    """Show records as a table of at most `most` rows in height; `columns` overrides how single columns are shown.
+def table(rows: Sequence[Mapping[str, Any]], *, columns: Mapping[str, Any] | None = None) -> None:
+    """Show records as a table; `columns` overrides how single columns are shown.
 
     Cells are drawn on a canvas, so whatever text they hold stays text.
     """
     config = {name: st.column_config.NumberColumn(format="localized") for name in _whole_numbers(rows)}
-    height = HEADER + ROW * min(most, len(rows))
-    st.dataframe(list(rows), hide_index=True, height=height, column_config={**config, **(columns or {})})
+    st.dataframe(list(rows), hide_index=True, column_config={**config, **(columns or {})})
 
 
 def _whole_numbers(rows: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -43,6 +43,12 @@ class Pages:
 
 
 @pytest.fixture
+def hostile() -> str:
+    """Text that a careless page would render as Markdown, HTML or an address."""
+    return HOSTILE
+
+
+@pytest.fixture
 def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pages:
     """A fresh home for projects, and empty caches."""
     home = tmp_path / "projects"
@@ -84,7 +90,10 @@ def _source(name: str, digit: str) -> SourceInfo:
 def _pool(rows: int, text: str) -> list[Row | BadRow]:
     made: list[Row | BadRow] = []
     for at in range(rows):
-        messages = (Message("user", f"{text} question {at}"), Message("assistant", f"{text} answer {at}"))
+        messages = (
+            Message("user", f"{text} question {at}".strip()),
+            Message("assistant", f"{text} answer {at}".strip()),
+        )
         fields = {"source": "hostile " + text if text and at == 0 else f"source {at % 3}", "task": f"t{at % 2}"}
         made.append(Row(at + 1, f'{{"id":"row-{at}"}}', f"row-{at}", messages, fields))
     made.append(BadRow(rows + 1, "broken JSON: Expecting value", text + "{not json"))

@@ -1,0 +1,62 @@
+"""Home: nothing yet, projects in several states, and mistakes that must leave everything as it was."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from engine.runs import jobs
+from engine.store.project import Project
+
+
+def test_empty_home_offers_the_demo_first(pages: Any) -> None:
+    test = pages.open("app.py")
+    assert not test.exception
+    assert [b.label for b in test.button] == ["Build the demo", "Create", "Open"]
+    assert not test.sidebar.selectbox
+
+
+def test_the_demo_is_one_click_and_runs_as_a_job(pages: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[str, str]] = []
+
+    def submit(project: Project, kind: str, config: object, **_: object) -> str:
+        folder = jobs.create_job(project, kind, config)  # type: ignore[arg-type]
+        started.append((project.name, kind))
+        return folder.id
+
+    monkeypatch.setattr(jobs, "submit", submit)
+    test = pages.open("app.py").button(key="home_demo").click().run()
+    assert not test.exception
+    assert started == [("demo", "demo")]
+    assert "demo" in test.query_params["project"]
+    assert test.button(key="cancel_demo-1").label == "Cancel"
+
+
+def test_a_scored_project_says_what_to_do_next(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    make_project("empty", pool=False, targets=False)
+    test = pages.open("app.py", project)
+    assert not test.exception
+    captions = [c.value for c in test.caption]
+    assert any("60 samples" in c and "2 target sets" in c and "1 run" in c for c in captions)
+    assert test.button(key="home_go_demo").label == "Go to Review"
+    assert test.button(key="home_go_empty").label == "Add data"
+
+
+def test_a_bad_name_creates_nothing_and_says_so(pages: Any) -> None:
+    test = pages.open("app.py")
+    test.text_input[0].input("../escape")
+    test.button[1].click().run()
+    assert len(test.error) == 1
+    assert "Nothing was created" in test.error[0].value.replace("\\", "")
+    assert list(pages.home.iterdir()) == []
+    assert not (pages.home.parent / "escape").exists()
+
+
+def test_a_link_to_a_missing_project_is_told_once_and_opens_nothing(pages: Any) -> None:
+    test = pages.open("app.py")
+    test.query_params["project"] = "gone"
+    test.run()
+    assert len(test.error) == 1
+    assert "project" not in test.query_params
+    assert not test.run().error

@@ -1,0 +1,113 @@
+"""Review: order, decisions with advance and undo, links, the end of a list; a project without any run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.errors import EngineError
+from engine.store.project import Project
+from pages.parts import filters
+from pages.parts.filters import Filter
+
+
+def _best_first(project: Project) -> list[int]:
+    score = np.load(project.artifacts / project.run("landmark").artifact / "score.npy")
+    return [int(row) for row in np.argsort(-score, kind="stable") if np.isfinite(score[row])]
+
+
+def _shown(test: Any) -> str:
+    return str(test.session_state["ts_sample"])
+
+
+def test_without_a_run_the_pool_can_still_be_read(pages: Any, make_project: Callable[..., Project]) -> None:
+    test = pages.open("4_Review.py", make_project(run=False, plane=False, targets=False))
+    assert not test.exception
+    assert test.text[0].value == "question " + _shown(test).removeprefix("row-")
+
+
+def test_keys_decide_advance_and_undo(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    order = _best_first(project)
+    test = pages.open("4_Review.py", project)
+    assert not test.exception
+    assert _shown(test) == f"row-{order[0]}"
+    test.text_input(key="review_note").input("clear answer")
+    test.button(key="review_approve").click().run()
+    test.button(key="review_reject").click().run()
+    assert _shown(test) == f"row-{order[2]}"
+    codes = project.decisions()
+    assert (codes[order[0]], codes[order[1]], int((codes > 0).sum())) == (1, 2, 2)
+    notes = {entry.row: entry.note for entry in project.decision_log()}
+    assert notes == {order[0]: "clear answer", order[1]: ""}  # a note is kept once, with its own decision
+    test.button(key="review_undo").click().run()
+    assert _shown(test) == f"row-{order[1]}"
+    assert project.decisions()[order[1]] == 0
+    assert project.decisions()[order[0]] == 1
+
+
+def test_lowest_first_and_filters_make_the_list(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    only = Filter("field", "source", ("source 2",))
+    test = pages.open("4_Review.py", project, filters=filters.encode([only]))
+    test.selectbox(key="review_order").set_value("lowest").run()
+    assert not test.exception
+    expected = [row for row in reversed(_best_first(project)) if row % 3 == 2]
+    assert _shown(test) == f"row-{expected[0]}"
+
+
+def test_a_link_opens_its_sample(pages: Any, make_project: Callable[..., Project]) -> None:
+    test = pages.open("4_Review.py", make_project(), sample="row-17")
+    assert not test.exception
+    assert _shown(test) == "row-17"
+    assert "row-17" in test.query_params["sample"]
+    assert any("answer 17" in t.value for t in test.text)
+
+
+def test_deciding_does_not_reshuffle_what_comes_next(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    order = _best_first(project)
+    test = pages.open("4_Review.py", project)
+    test.toggle(key="review_undecided").set_value(True).run()
+    for step in range(3):
+        assert _shown(test) == f"row-{order[step]}"
+        test.button(key="review_skip").click().run()
+    assert _shown(test) == f"row-{order[3]}"
+
+
+def test_the_end_of_a_list_says_so_and_can_be_left(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    one = Filter("rank", "landmark/score", (1, 1))
+    test = pages.open("4_Review.py", project, filters=filters.encode([one]))
+    test.button(key="review_approve").click().run()
+    assert not test.exception
+    assert any("last of 1 sample" in m.value for m in test.markdown)
+    test.button(key="review_undo").click().run()
+    assert not project.decisions().any()
+    assert _shown(test) == f"row-{_best_first(project)[0]}"
+
+
+def test_a_refused_decision_moves_nothing(
+    pages: Any, make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project()
+    test = pages.open("4_Review.py", project)
+    before = _shown(test)
+
+    def locked(*_: object, **__: object) -> int:
+        raise EngineError("The project is in use by process 7. Nothing was recorded.")
+
+    monkeypatch.setattr(Project, "decide", locked)
+    test.button(key="review_approve").click().run()
+    assert not test.exception
+    assert len(test.error) == 1
+    assert _shown(test) == before
+    assert not project.decisions().any()
+
+
+def test_marks_and_duplicates_are_named(pages: Any, make_project: Callable[..., Project]) -> None:
+    test = pages.open("4_Review.py", make_project(), sample="row-3")
+    badges = " ".join(m.value for m in test.markdown)
+    assert "near-duplicate" in badges
+    assert any("near" in c.value and "duplicate" in c.value for c in test.caption)

@@ -1,0 +1,112 @@
+"""Select and Export: a proposal that honours decisions, draft and approval, and a file that is exactly the rows."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.store.project import Project
+
+
+def _save(test: Any, name: str = "subset") -> Any:
+    test.text_input(key="select_name").input(name)
+    next(b for b in test.button if b.label.startswith("Save ")).click().run()
+    return test
+
+
+def test_without_a_run_it_leads_to_score(pages: Any, make_project: Callable[..., Project]) -> None:
+    test = pages.open("6_Select.py", make_project(run=False, plane=False))
+    assert not test.exception
+    assert "Nothing has been scored yet" in test.main.markdown[0].value
+    assert not test.main.button
+
+
+def test_decisions_beat_scores_and_the_draft_is_what_was_shown(
+    pages: Any, make_project: Callable[..., Project]
+) -> None:
+    project = make_project()
+    score = np.load(project.artifacts / project.run("landmark").artifact / "score.npy")
+    order = [int(r) for r in np.argsort(-score, kind="stable") if np.isfinite(score[r])]
+    project.decide([order[-1]], "approve", by="test")
+    project.decide([order[0]], "reject", by="test")
+    test = pages.open("6_Select.py", project)
+    assert not test.exception
+    assert test.metric[0].value == "6"
+    _save(test)
+    assert not test.exception
+    (kept,) = project.selections()
+    assert kept.rows.tolist() == sorted([order[-1], *order[1:6]])
+    assert (kept.state, kept.spec["strategy"], kept.run) == ("draft", "top", "landmark")
+
+
+@pytest.mark.parametrize("size", ["0", "61", "many", "-3"])
+def test_a_wrong_size_is_one_error_and_saves_nothing(
+    pages: Any, make_project: Callable[..., Project], size: str
+) -> None:
+    project = make_project()
+    test = pages.open("6_Select.py", project)
+    test.text_input(key="select_size").input(size).run()
+    assert not test.exception
+    assert len(test.error) == 1
+    assert not any(b.label.startswith("Save ") for b in test.button)
+    assert project.selections() == []
+
+
+def test_guards_and_round_robin(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    test = pages.open("6_Select.py", project)
+    test.text_input(key="select_size").input("50").run()
+    test.segmented_control(key="select_strategy").set_value("round-robin").run()
+    test.multiselect(key="select_guards").set_value(["leak", "near-duplicate"]).run()
+    assert not test.exception
+    _save(test)
+    rows = project.selections()[0].rows.tolist()
+    assert len(rows) == 50
+    assert 4 not in rows
+    assert 3 not in rows
+
+
+def test_approval_freezes_and_export_writes_exactly_the_rows(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    test = _save(pages.open("6_Select.py", project))
+    next(b for b in test.button if b.label.startswith("Approve as")).click().run()
+    assert project.selections()[0].state == "approved"
+    test = pages.open("8_Export.py", project)
+    assert not test.exception
+    assert not test.warning
+    test.button(key="export_go").click().run()
+    assert not test.exception
+    assert not test.error
+    out = project.exports / "subset-v1.jsonl"
+    chosen = project.selections()[0].rows.tolist()
+    assert out.read_text() == "".join(f'{{"id":"row-{row}"}}\n' for row in chosen)
+    assert json.loads((project.exports / "subset-v1.jsonl.manifest.json").read_text())["approved"] is True
+
+
+def test_a_draft_says_so_and_nothing_is_overwritten_or_written_elsewhere(
+    pages: Any, make_project: Callable[..., Project]
+) -> None:
+    project = make_project()
+    project.save_selection("mine", spec={"run": "landmark"}, rows=[0, 1], by="test")
+    test = pages.open("8_Export.py", project)
+    assert "draft" in test.warning[0].value
+    (name,) = [t for t in test.text_input if (t.key or "").startswith("export_name")]
+    name.input("../escape.jsonl").run()
+    test.button(key="export_go").click().run()
+    assert len(test.error) == 1
+    assert not (project.path / "escape.jsonl").exists()
+    (name,) = [t for t in test.text_input if (t.key or "").startswith("export_name")]
+    name.input("kept.jsonl").run()
+    (project.exports / "kept.jsonl").write_text("precious")
+    test.button(key="export_go").click().run()
+    assert len(test.error) == 1
+    assert (project.exports / "kept.jsonl").read_text() == "precious"
+
+
+def test_without_a_selection_export_leads_to_select(pages: Any, make_project: Callable[..., Project]) -> None:
+    test = pages.open("8_Export.py", make_project(run=False, plane=False))
+    assert not test.exception
+    assert "no selection" in test.main.markdown[0].value
+    assert not test.main.button

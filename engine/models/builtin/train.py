@@ -20,9 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.errors import EngineError
 from engine.models.builtin.corpus import Document, documents
-from engine.models.builtin.vocabulary import train_tokenizer
-
-IGNORED = 0.0
+from engine.models.builtin.vocabulary import tokenizer_texts, train_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +195,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     config = TrainConfig(tokens=options.tokens)
     print(json.dumps(asdict(config)))
-    tokenizer = train_tokenizer(size=config.vocabulary, max_length=config.context, seed=config.seed)
+    texts = tokenizer_texts(seed=config.seed)
+    tokenizer = train_tokenizer(texts, size=config.vocabulary, max_length=config.context)
     model = train(config, tokenizer)
     print(f"held-out loss {held_out_loss(model, tokenizer, config):.4f} nats per response token")
     save(model, tokenizer, options.out)

@@ -4,6 +4,7 @@ Every byte is in the vocabulary, so any text can be encoded and comes back uncha
 what lets a small model do sums. Format: `<|begin|><|user|>text<|end|><|assistant|>text<|end|>`.
 """
 
+from collections.abc import Iterable
 from itertools import islice
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -20,8 +21,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(*, size: int, max_length: int, seed: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of `size` entries, from drafted chats and the Python library's texts in about equal parts."""
+def train_tokenizer(texts: Iterable[str], *, size: int, max_length: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of at most `size` entries learned from `texts`, for a model of `max_length` tokens."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(r"\p{N}"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -33,7 +34,7 @@ def train_tokenizer(*, size: int, max_length: int, seed: int) -> PreTrainedToken
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    backend.train_from_iterator(_texts(seed), trainer)
+    backend.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token=BEGIN,
@@ -47,7 +48,8 @@ def train_tokenizer(*, size: int, max_length: int, seed: int) -> PreTrainedToken
     )
 
 
-def _texts(seed: int) -> list[str]:
+def tokenizer_texts(*, seed: int) -> list[str]:
+    """What the shipped tokenizer learned from: drafted chats and half of the Python library's texts."""
     chats = [
         "\n".join(text for text, weight in document.parts if weight) for document in islice(documents(seed=seed), 8_000)
     ]

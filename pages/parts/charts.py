@@ -12,8 +12,8 @@ from pages.parts.run_choice import View
 
 TEAL, OCHRE, GREY = "#0f6b6b", "#c98a1b", "#9aa5a8"
 BINS = 60
-_LAYOUT: dict[str, Any] = {"margin": {"l": 10, "r": 10, "t": 10, "b": 10}, "showlegend": False, "bargap": 0.05}
-_CONFIG: dict[str, Any] = {"displayModeBar": False, "displaylogo": False}
+LAYOUT: dict[str, Any] = {"margin": {"l": 10, "r": 10, "t": 10, "b": 10}, "showlegend": False, "bargap": 0.05}
+CONFIG: dict[str, Any] = {"displayModeBar": False, "displaylogo": False}
 
 
 def histogram(project: Project, view: View) -> None:
@@ -33,8 +33,8 @@ def histogram(project: Project, view: View) -> None:
         )
     )
     figure.add_vline(x=0, line_color=GREY, line_dash="dot")
-    figure.update_layout(**_LAYOUT, height=240, xaxis_title=axis_title(view), yaxis_title="rows")
-    st.plotly_chart(figure, config=_CONFIG, key=f"histogram_{view.record.name}_{view.column}")
+    figure.update_layout(**LAYOUT, height=240, xaxis_title=axis_title(view), yaxis_title="rows")
+    st.plotly_chart(figure, config=CONFIG, key=f"histogram_{view.record.name}_{view.column}")
 
 
 def bins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

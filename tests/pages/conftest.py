@@ -74,12 +74,18 @@ def make_project(pages: Pages) -> Callable[..., Project]:
             for number, target in enumerate(SETS):
                 project.add_rows("target", target, _source(f"{target}.jsonl", str(number)), _target(target))
         if pool and run:
-            add_run(project, "landmark", seed=0)
+            _add_run(project, "landmark", seed=0)
         if pool and plane:
             add_map(project)
         return project
 
     return make
+
+
+@pytest.fixture
+def add_run() -> Callable[..., RunRecord]:
+    """A function that adds one more run to a project."""
+    return _add_run
 
 
 def _source(name: str, digit: str) -> SourceInfo:
@@ -107,7 +113,7 @@ def _target(name: str) -> list[Row | BadRow]:
     ]
 
 
-def add_run(project: Project, name: str, *, seed: int) -> RunRecord:
+def _add_run(project: Project, name: str, *, seed: int) -> RunRecord:
     """A scoring artifact with two target columns, NaN in its last row, and its record."""
     n = project.counts().pool
     columns = np.random.default_rng(seed).normal(0, 0.1, (n, 2)).astype(np.float32)

@@ -9,7 +9,7 @@ import pytest
 
 from engine.store.project import Project
 
-PAGES = ["app.py", "1_Pool.py", "2_Score.py", "3_Map.py", "4_Review.py", "6_Select.py", "8_Export.py"]
+PAGES = ["app.py", "1_Pool.py", "2_Score.py", "3_Map.py", "4_Review.py", "5_Compare.py", "6_Select.py", "8_Export.py"]
 MARKS = ("![x](", "<img", "**bold**", ":red[", ":material/", "[link](", "https://", "www.", "@e", "~~", "$x")
 # drawn as text: canvas cells, plain text, code without a language, typed values
 AS_TEXT = {"text", "code", "arrow_data_frame", "text_input", "text_area"}
@@ -33,9 +33,10 @@ def _markdown(node: Any) -> str:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_hostile_text_reaches_no_markdown(
-    pages: Any, make_project: Callable[..., Project], hostile: str, page: str
+    pages: Any, make_project: Callable[..., Project], add_run: Callable[..., Any], hostile: str, page: str
 ) -> None:
     project = make_project("pro **bold** :red[x]", text=hostile)
+    add_run(project, "run **bold** [link](x)", seed=3)
     project.decide([0], "approve", by=hostile[:60], note=hostile)
     project.save_selection("sel **bold** [link](x)", spec={"run": "landmark"}, rows=[0, 1], by=hostile[:60])
     test = pages.open(page, project, sample="row-0")

@@ -11,7 +11,15 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from engine.gradients.forwarding import BatchLike, ModelLike, hidden_and_logits, last_hidden, predictions, row_losses
+from engine.gradients.forwarding import (
+    BatchLike,
+    ModelLike,
+    hidden_and_logits,
+    last_hidden,
+    predictions,
+    response_logits,
+    row_losses,
+)
 from engine.gradients.jvp import JvpEmbedding
 
 EmbeddingName = Literal["hidden", "jvp"]
@@ -59,6 +67,19 @@ def weighted_mean(hidden: Tensor, attention: Tensor) -> Tensor:
     weights = real.cumsum(dim=1) * real  # (B, T): 1, 2, …, 0 for padding
     shares = weights / weights.sum(dim=1, keepdim=True)
     return (shares.unsqueeze(1) @ hidden.float().masked_fill(~real.unsqueeze(2), 0)).squeeze(1)  # (B, H)
+
+
+def with_loss(lm: ModelLike, embedding: Embedding) -> Callable[[BatchLike], tuple[Tensor, Tensor]]:
+    """`embedding` and the response loss beside it: (B, dim) and (B,), from one forward pass where it can be one."""
+    if isinstance(embedding, HiddenStates):
+        return embedding.with_loss
+
+    @torch.no_grad()
+    def both(batch: BatchLike) -> tuple[Tensor, Tensor]:
+        where = predictions(batch)
+        return embedding(batch), row_losses(response_logits(lm.model, batch, where), where)
+
+    return both
 
 
 EMBEDDINGS: dict[EmbeddingName, Callable[..., Embedding]] = {"hidden": HiddenStates, "jvp": JvpEmbedding}

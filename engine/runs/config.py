@@ -66,7 +66,8 @@ class ScoreConfig(_Config):
     `targets` empty means all; `landmarks` and `audit` None mean the default share of the usable rows. `projection`
     is the width w of the two-sided projection (w x w per linear layer) that every gradient goes through. `unit`
     is the entry of the score matrix: the cosine of two gradients or their inner product; higher is better.
-    `warm_up` "auto" trains first with the built-in model only.
+    `warm_up` "auto" trains first with the built-in model only. `batch_tokens` bounds the padded tokens of a batch:
+    the default is the fastest on a CPU, a GPU wants more.
     """
 
     method: Method = "landmark"
@@ -90,7 +91,7 @@ class ScoreConfig(_Config):
     warm_up_epochs: int = 4
     warm_up_learning_rate: float = 1e-3
     max_length: int = 512
-    batch_tokens: int = 8192
+    batch_tokens: int = 2048
     device: str = "auto"
     dtype: str = "auto"
     attention: str = "auto"
@@ -160,7 +161,7 @@ class MapConfig(_Config):
     min_dist: float = 0.1
     seed: int = 0
     max_length: int = 512
-    batch_tokens: int = 8192
+    batch_tokens: int = 2048
     device: str = "auto"
     dtype: str = "auto"
 

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from engine.errors import EngineError
-from engine.gradients.embeddings import EMBEDDINGS, Embedding, HiddenStates
-from engine.gradients.forwarding import predictions, response_logits, row_losses
+from engine.gradients.embeddings import EMBEDDINGS, Embedding, with_loss
 from engine.gradients.parameters import block_linears
 from engine.gradients.persample import projected_gradients
 from engine.gradients.projection import FactoredProjection
@@ -70,7 +69,9 @@ def prepare_model(
         fraction=config.warm_up_fraction,
         epochs=config.warm_up_epochs,
         learning_rate=config.warm_up_learning_rate,
+        batch_tokens=config.batch_tokens,
         seed=config.seed,
+        max_rows=WarmUpConfig.max_rows if spec["kind"] == "builtin" else None,
     )
     warmed = warm_up(lm, pool, settings, reporter=reporter)
     save_warm_up(place, lm, warmed)
@@ -124,9 +125,9 @@ class Measurer:
         """`values` (m, e + 1) float32 of `rows`: the embedding, and the response loss in the last column; and notes."""
         self.reporter.phase("embeddings", len(rows))
         embedding = self._embedding()
+        both = with_loss(self.lm, embedding)
 
         def measure(batch: Batch) -> np.ndarray:
-            both = embedding.with_loss if isinstance(embedding, HiddenStates) else self._with_loss(embedding)
             vectors, losses = both(batch)
             return torch.cat([vectors, losses[:, None]], dim=1).cpu().numpy()
 
@@ -144,16 +145,6 @@ class Measurer:
                 "seed": config.seed,
             }
         return EMBEDDINGS[config.embedding](self.lm, **settings)
-
-    def _with_loss(self, embedding: Embedding) -> Callable[[Batch], tuple[torch.Tensor, torch.Tensor]]:
-        """An embedding without logits of its own, and the losses from a forward pass beside it."""
-
-        @torch.no_grad()
-        def both(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-            where = predictions(batch)
-            return embedding(batch), row_losses(response_logits(self.lm.model, batch, where), where)
-
-        return both
 
     def _gradients(self, batch: Batch) -> np.ndarray:
         return projected_gradients(self.lm, batch, self.projection)[0].cpu().numpy()

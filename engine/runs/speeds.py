@@ -61,8 +61,7 @@ def remember_speed(project: Project, key: str, speed: Speed) -> None:
 
 def measure_speed(table: TokenTable, config: ScoreConfig, source: ModelSource) -> Speed:
     """Load the model and time both operations on a few batches of the sampled rows."""
-    from engine.gradients.embeddings import EMBEDDINGS
-    from engine.gradients.forwarding import predictions, response_logits, row_losses
+    from engine.gradients.embeddings import EMBEDDINGS, with_loss
     from engine.gradients.parameters import block_linears
     from engine.gradients.persample import projected_gradients
     from engine.gradients.projection import FactoredProjection
@@ -79,11 +78,11 @@ def measure_speed(table: TokenTable, config: ScoreConfig, source: ModelSource) -
     embedding = EMBEDDINGS[config.embedding](lm, **embedding_settings(config))
     projection = FactoredProjection(block_linears(lm.model), width=config.projection, seed=config.seed)
 
-    @torch.no_grad()
+    both = with_loss(lm, embedding)
+
     def embed(batch: Batch) -> None:
-        where = predictions(batch)
-        row_losses(response_logits(lm.model, batch, where), where).cpu()
-        embedding(batch).cpu()
+        for values in both(batch):
+            values.cpu()
 
     gradients = _per_token(lambda batch: projected_gradients(lm, batch, projection)[0].cpu(), made)
     return Speed(parameters, str(lm.device), _per_token(embed, made), gradients, loading, lm.notes)

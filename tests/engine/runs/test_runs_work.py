@@ -121,7 +121,7 @@ def test_mistakes_are_told_and_leave_no_run(
         work(project.path, folder.id)
     assert message.split(";")[0] in job(project, folder.id).progress.message
     assert project.runs() == []
-    assert list(project.artifacts.iterdir()) == []
+    assert list(project.artifacts.glob("scores-*")) == []
 
 
 def test_an_empty_project_cannot_be_scored(tmp_path: Path) -> None:
@@ -156,6 +156,35 @@ def test_inputs_interrupted_half_way_are_completed_not_repeated(
     prepare_score(project, folder, reporter)
     assert (folder.input / "pool" / "ids.npy").stat().st_mtime_ns == touched
     assert len(TokenTable.load(folder.input / "targets" / "1")) == 3
+
+
+def test_a_killed_score_resumes_to_the_very_same_numbers(
+    project: Project, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = (create_job(project, "score", config_of(toy_model)) for _ in range(2))
+    for folder in (whole, cut):
+        prepare_score(project, folder, FileReporter(folder))
+    runjob.compute(whole, FileReporter(whole))
+
+    class Killed(Exception):
+        """Stands for the end of the process."""
+
+    class Dying(FileReporter):
+        def phase(self, name: str, total: int, unit: str = "rows") -> None:
+            if name == "embeddings":
+                raise Killed
+            super().phase(name, total, unit)
+
+    with pytest.raises(Killed):
+        runjob.compute(cut, Dying(cut))
+    assert not cut.output_complete
+    assert (cut.work / "landmark-gradients.joined").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.runs.measuring.projected_gradients", None)  # a gradient measured again would fail
+        runjob.compute(cut, FileReporter(cut))
+    assert {p.name for p in cut.output.glob("*.npy")} == {p.name for p in whole.output.glob("*.npy")}
+    for path in whole.output.glob("*.npy"):
+        np.testing.assert_array_equal(np.load(cut.output / path.name), np.load(path), err_msg=path.name)
 
 
 def test_cancelled_before_its_turn_computes_nothing(project: Project) -> None:

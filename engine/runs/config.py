@@ -25,6 +25,7 @@ METHODS: dict[str, str] = {
 NEEDS_TARGET = frozenset({"landmark", "exact"})
 LANDMARK_SHARE = 0.06
 LANDMARK_FLOOR = 64
+LANDMARK_CEILING = 4096  # of the default only: the paper's number for 200,000 rows; the kernel grows with its square
 AUDIT_SHARE = 0.02
 AUDIT_RANGE = (64, 256)
 
@@ -132,7 +133,7 @@ class ScoreConfig(_Config):
         return self.warm_up == "on" or (self.warm_up == "auto" and model_kind == "builtin")
 
     def landmark_count(self, usable: int) -> int:
-        """Landmarks for a pool of `usable` rows: those asked for, or 6 % (at least 64), never more than there are.
+        """Landmarks for a pool of `usable` rows: those asked for, or 6 % within 64 to 4,096, at most all.
 
         Raises `EngineError` if more were asked for than the pool has.
         """
@@ -141,7 +142,7 @@ class ScoreConfig(_Config):
                 f"{self.landmarks} landmarks asked for, but the pool has {usable} usable rows. "
                 f"Ask for at most {usable}. Nothing was started."
             )
-        wanted = self.landmarks or max(LANDMARK_FLOOR, round(LANDMARK_SHARE * usable))
+        wanted = self.landmarks or min(LANDMARK_CEILING, max(LANDMARK_FLOOR, round(LANDMARK_SHARE * usable)))
         return min(wanted, usable)
 
     def audit_count(self, usable: int) -> int:

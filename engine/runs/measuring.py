@@ -18,7 +18,7 @@ from engine.gradients.embeddings import EMBEDDINGS, Embedding, with_loss
 from engine.gradients.parameters import block_linears
 from engine.gradients.persample import projected_gradients
 from engine.gradients.projection import FactoredProjection
-from engine.influence.scores import score_matrix
+from engine.influence.scores import TargetSide
 from engine.models.batches import Batch, map_batches
 from engine.models.loading import LanguageModel, load
 from engine.models.table import TokenTable
@@ -113,11 +113,11 @@ class Measurer:
     def exact(self, name: str, pool: TokenTable, rows: np.ndarray, targets: Targets) -> Table:
         """`values` (m, t + 1) float32 of `rows`: their exact rows of P, and the response loss in the last column."""
         self.reporter.phase(name, len(rows))
+        side = TargetSide(targets.grads, unit=self.config.unit, device=self.lm.device)
 
         def measure(batch: Batch) -> np.ndarray:
             grads, loss, _ = projected_gradients(self.lm, batch, self.projection)
-            scores = score_matrix(grads.cpu().numpy(), targets.grads, unit=self.config.unit)
-            return np.column_stack([scores, loss.cpu().numpy()])
+            return torch.cat([side(grads), loss[:, None]], dim=1).cpu().numpy()
 
         return self._table(name, pool, rows, measure, len(targets.grads) + 1)
 

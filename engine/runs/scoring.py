@@ -37,6 +37,7 @@ from engine.store.artifacts import read_json
 LANDMARK, AUDIT, WARM_UP, TRUNCATED = 1, 2, 4, 8
 ROLES = {LANDMARK: "landmark", AUDIT: "audit", WARM_UP: "used for the warm-up", TRUNCATED: "cut to the model's length"}
 KEPT_PROBLEMS = 1000
+UNCERTAINTY_BUDGET = 2 * 10**12  # multiplications; above, the posterior variance would cost more than the scores
 
 
 @dataclass
@@ -166,6 +167,7 @@ def _landmark(measurer: Measurer, pool: TokenTable, usable: np.ndarray, targets:
             ),
             aggregate=config.aggregate,
             keep_matrix=True,
+            uncertainty=n * len(landmarks) ** 2 <= UNCERTAINTY_BUDGET,
             reporter=measurer.reporter,
         )
     report = _fidelity(distilled, audit, pool, config)
@@ -185,6 +187,10 @@ def _landmark(measurer: Measurer, pool: TokenTable, usable: np.ndarray, targets:
     }
     if distilled.variance is not None:
         arrays["variance"] = distilled.variance
+    else:
+        notes.append(
+            "The uncertainty of propagated scores was not computed: the pool is too large for this many landmarks."
+        )
     maps = [
         {"set": m.name, "slope": m.slope, "intercept": m.intercept, "correlation": m.correlation, "reason": m.reason}
         for m in distilled.maps

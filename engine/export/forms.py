@@ -65,7 +65,7 @@ def _parted(raw: str, user: str, splits: Sequence[Split]) -> tuple[str, str]:
     if not splits:
         return user, ""
     values = json.loads(raw)
-    for split in splits:
+    for split in splits if isinstance(values, dict) else ():
         instruction, given = values.get(split.instruction), values.get(split.input)
         if isinstance(instruction, str) and isinstance(given, str) and f"{instruction}\n\n{given}" == user:
             return instruction, given

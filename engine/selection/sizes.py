@@ -34,5 +34,7 @@ def size_of(text: str, usable: int) -> int:
 def _share_of(digits: str, usable: int) -> int:
     """Floor of the share, in whole numbers so that 10 % of 90 is 9 whatever the binary fraction; at least 1."""
     whole, _, fraction = digits.partition(".")
-    scaled = int(whole + fraction)
-    return max(1, usable * scaled // (100 * 10 ** len(fraction))) if scaled else 0
+    share, all_of_it = int(whole + fraction), 100 * 10 ** len(fraction)
+    if share > all_of_it:
+        return usable + 1
+    return max(1, usable * share // all_of_it) if share else 0

@@ -1,0 +1,73 @@
+"""Selections: every save is a new version, approval freezes, rejected rows never go in."""
+
+import numpy as np
+import pytest
+
+from engine.errors import EngineError
+
+
+def test_a_saved_selection_comes_back_sorted_with_its_weights(filled):
+    filled.decide([0], "approve", by="Ada")
+    saved = filled.save_selection(
+        "best", spec={"run": "r", "size": "30%", "nan": float("nan")}, rows=[8, 1, 4], weights=[0.8, 0.1, 0.4], by="Ada"
+    )
+    assert saved.rows.tolist() == [1, 4, 8]
+    assert saved.rows.dtype == np.int64
+    assert saved.weights is not None
+    assert saved.weights.tolist() == np.array([0.1, 0.4, 0.8], np.float32).tolist()
+    assert (saved.version, saved.state, saved.run, saved.by, saved.decision_batch) == (1, "draft", "r", "Ada", 1)
+    assert saved.spec == {"run": "r", "size": "30%", "nan": None}
+    again = filled.selection("best")
+    assert again.rows.tolist() == saved.rows.tolist()
+    assert (again.approved_by, again.approved_at, again.note) == (None, None, "")
+
+
+def test_approval_freezes_the_version_and_saving_makes_the_next(filled):
+    filled.save_selection("best", spec={}, rows=[1], by="Ada")
+    approved = filled.approve_selection("best", by="Bo", note="looked at all")
+    assert (approved.state, approved.approved_by, approved.note) == ("approved", "Bo", "looked at all")
+    with pytest.raises(EngineError, match="was approved by Bo"):
+        filled.approve_selection("best", by="Cy")
+    filled.save_selection("best", spec={}, rows=[2, 3], by="Ada")
+    assert filled.selection("best").version == 2
+    assert filled.selection("best").state == "draft"
+    first = filled.selection("best", 1)
+    assert (first.rows.tolist(), first.state, first.approved_by) == ([1], "approved", "Bo")
+    filled.approve_selection("best", by="Cy", version=2)
+    assert [(s.version, s.approved_by) for s in filled.selections()] == [(1, "Bo"), (2, "Cy")]
+
+
+def test_rejected_rows_neither_enter_nor_get_approved(filled):
+    filled.decide([3], "reject", by="Ada")
+    with pytest.raises(EngineError, match="1 of the rows are rejected"):
+        filled.save_selection("best", spec={}, rows=[2, 3], by="Ada")
+    assert filled.selections() == []
+    filled.save_selection("best", spec={}, rows=[1, 2], by="Ada")
+    filled.decide([2], "reject", by="Bo")
+    with pytest.raises(EngineError, match="rejected since it was saved"):
+        filled.approve_selection("best", by="Bo")
+    assert filled.selection("best").state == "draft"
+    filled.undo(by="Bo")
+    assert filled.approve_selection("best", by="Bo").state == "approved"
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "weights", "by"),
+    [("", [1], None, "Ada"), (" a", [1], None, "Ada"), ("a\nb", [1], None, "Ada"), ("a", [], None, "Ada"),
+     ("a", [1, 1], None, "Ada"), ("a", [10], None, "Ada"), ("a", [-1], None, "Ada"), ("a", [1.0], None, "Ada"),
+     ("a", [1], [1.0, 2.0], "Ada"), ("a", [1], [-1.0], "Ada"), ("a", [1], [float("nan")], "Ada"), ("a", [1], None, "")],
+)  # fmt: skip
+def test_impossible_selections_save_nothing(filled, name, rows, weights, by):
+    with pytest.raises(EngineError, match="Nothing was saved"):
+        filled.save_selection(name, spec={}, rows=rows, weights=weights, by=by)
+    assert filled.selections() == []
+
+
+def test_a_missing_selection_is_told_with_those_there_are(filled):
+    with pytest.raises(EngineError, match="None has been saved yet"):
+        filled.selection("best")
+    filled.save_selection("other", spec={}, rows=[1], by="Ada")
+    with pytest.raises(EngineError, match="There are: other"):
+        filled.selection("best")
+    with pytest.raises(EngineError, match=r"no version 4. There are: 1"):
+        filled.selection("other", 4)

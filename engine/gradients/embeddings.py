@@ -1,8 +1,9 @@
 """Cheap vectors per sample from which the scores of a few landmark samples are propagated to the whole pool.
 
-Two kinds behind one call, `embedding(batch) -> (B, dim) float32`: pooled hidden states (RDS+, arXiv 2503.01807) and
-forward-mode derivatives of a shallow hidden state (Influence Distillation, arXiv 2505.19051). `EMBEDDINGS` names them.
-Neither takes a backward pass, and both are the same for any batch and padding.
+Three kinds behind one call, `embedding(batch) -> (B, dim) float32`: pooled hidden states (RDS+, arXiv 2503.01807),
+forward-mode derivatives of a shallow hidden state (Influence Distillation, arXiv 2505.19051), and projected gradients
+of the last blocks from a truncated backward pass (METHODS section 3). `EMBEDDINGS` names them. All are the same for any
+batch and padding.
 """
 
 from collections.abc import Callable
@@ -21,8 +22,11 @@ from engine.gradients.forwarding import (
     row_losses,
 )
 from engine.gradients.jvp import JvpEmbedding
+from engine.gradients.parameters import block_linears, block_stack
+from engine.gradients.persample import projected_gradients
+from engine.gradients.projection import FactoredProjection
 
-EmbeddingName = Literal["hidden", "jvp"]
+EmbeddingName = Literal["hidden", "jvp", "gradient"]
 
 
 class Embedding(Protocol):
@@ -61,6 +65,37 @@ class HiddenStates:
         return weighted_mean(hidden, batch.attention), row_losses(logits, where)
 
 
+class GradientFeatures:
+    """Projected per-sample gradients of the last `blocks` blocks, from a backward pass that ends there.
+
+    The factored projection (`side` x `side` per layer) is compressed to at most `width` coordinates by a randomised
+    Hadamard transform. `blocks` is clamped to the model's depth (a note says so). A row without a response token is NaN.
+    """
+
+    def __init__(self, lm: ModelLike, *, blocks: int = 2, width: int = 1024, side: int = 48, seed: int = 0) -> None:
+        depth = len(block_stack(lm.model).blocks)
+        used = min(blocks, depth)
+        sites = block_linears(lm.model, last=used)
+        plain = FactoredProjection(sites, width=side, seed=seed)
+        narrow = plain.raw_dim > width
+        self.lm = lm
+        self.projection = FactoredProjection(sites, width=side, seed=seed, compress=width) if narrow else plain
+        self.dim = self.projection.dim
+        clamped = (
+            () if used == blocks else (f"{blocks} blocks asked for; the model has {depth}, all of them are used.",)
+        )
+        self.notes = (f"Projected gradients of the last {used} blocks, {self.dim} coordinates.", *clamped)
+
+    def __call__(self, batch: BatchLike) -> Tensor:
+        """The vectors (B, dim), float32."""
+        return self.with_loss(batch)[0]
+
+    def with_loss(self, batch: BatchLike) -> tuple[Tensor, Tensor]:
+        """The vectors (B, dim) and the rows' response losses (B,), float32, from one forward and backward pass."""
+        vectors, losses, _ = projected_gradients(self.lm, batch, self.projection)
+        return vectors.masked_fill(losses.isnan()[:, None], torch.nan), losses
+
+
 def weighted_mean(hidden: Tensor, attention: Tensor) -> Tensor:
     """Σ_t t·h_t / Σ_t t over the tokens of each row, (B, H) float32, from (B, T, H) and a right-padded mask (B, T)."""
     real = attention.bool()
@@ -71,7 +106,7 @@ def weighted_mean(hidden: Tensor, attention: Tensor) -> Tensor:
 
 def with_loss(lm: ModelLike, embedding: Embedding) -> Callable[[BatchLike], tuple[Tensor, Tensor]]:
     """`embedding` and the response loss beside it: (B, dim) and (B,), from one forward pass where it can be one."""
-    if isinstance(embedding, HiddenStates):
+    if isinstance(embedding, HiddenStates | GradientFeatures):
         return embedding.with_loss
 
     @torch.no_grad()
@@ -82,4 +117,8 @@ def with_loss(lm: ModelLike, embedding: Embedding) -> Callable[[BatchLike], tupl
     return both
 
 
-EMBEDDINGS: dict[EmbeddingName, Callable[..., Embedding]] = {"hidden": HiddenStates, "jvp": JvpEmbedding}
+EMBEDDINGS: dict[EmbeddingName, Callable[..., Embedding]] = {
+    "hidden": HiddenStates,
+    "jvp": JvpEmbedding,
+    "gradient": GradientFeatures,
+}

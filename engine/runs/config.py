@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, get_args
 from engine.errors import EngineError
 
 Method = Literal["landmark", "exact", "random"]
-Embedding = Literal["hidden", "jvp"]
+Embedding = Literal["hidden", "jvp", "gradient"]
 Unit = Literal["cosine", "inner-product"]
 Aggregate = Literal["mean", "max"]
 Kernel = Literal["rbf", "linear"]
@@ -79,6 +79,7 @@ class ScoreConfig(_Config):
     seed: int = 0
     embedding: Embedding = "hidden"
     embedding_width: int = 1024
+    gradient_blocks: int = 2
     jvp_blocks: int = 4
     jvp_tangents: int = 2
     unit: Unit = "cosine"
@@ -111,6 +112,7 @@ class ScoreConfig(_Config):
         for name, least, most in (
             ("seed", 0, 2**32 - 1),
             ("embedding_width", 8, 16384),
+            ("gradient_blocks", 1, 1024),
             ("jvp_blocks", 1, 1024),
             ("jvp_tangents", 1, 64),
             ("projection", 1, 512),
@@ -131,6 +133,16 @@ class ScoreConfig(_Config):
     def warms_up(self, model_kind: str) -> bool:
         """Whether the run trains the model on a slice of the pool before scoring."""
         return self.warm_up == "on" or (self.warm_up == "auto" and model_kind == "builtin")
+
+    def embedding_settings(self) -> dict[str, Any]:
+        """The keyword arguments of the configured embedding beside the model."""
+        shared = {"width": self.embedding_width, "seed": self.seed}
+        each: dict[str, dict[str, Any]] = {
+            "hidden": {},
+            "jvp": {"blocks": self.jvp_blocks, "tangents": self.jvp_tangents, **shared},
+            "gradient": {"blocks": self.gradient_blocks, "side": self.projection, **shared},
+        }
+        return each[self.embedding]
 
     def landmark_count(self, usable: int) -> int:
         """Landmarks for a pool of `usable` rows: those asked for, or 6 % within 64 to 4,096, at most all.

@@ -8,13 +8,12 @@ Decides nothing about which rows are measured (`scoring`) and knows no catalogue
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from engine.errors import EngineError
-from engine.gradients.embeddings import EMBEDDINGS, Embedding, with_loss
+from engine.gradients.embeddings import EMBEDDINGS, with_loss
 from engine.gradients.parameters import block_linears
 from engine.gradients.persample import projected_gradients
 from engine.gradients.projection import FactoredProjection
@@ -124,7 +123,7 @@ class Measurer:
     def embeddings(self, pool: TokenTable, rows: np.ndarray) -> tuple[Table, tuple[str, ...]]:
         """`values` (m, e + 1) float32 of `rows`: the embedding, and the response loss in the last column; and notes."""
         self.reporter.phase("embeddings", len(rows))
-        embedding = self._embedding()
+        embedding = EMBEDDINGS[self.config.embedding](self.lm, **self.config.embedding_settings())
         both = with_loss(self.lm, embedding)
 
         def measure(batch: Batch) -> np.ndarray:
@@ -133,18 +132,6 @@ class Measurer:
 
         table = self._table("embeddings", pool, rows, measure, embedding.dim + 1, shard=EMBEDDING_SHARD)
         return table, embedding.notes
-
-    def _embedding(self) -> Embedding:
-        config = self.config
-        settings: dict[str, Any] = {}
-        if config.embedding == "jvp":
-            settings = {
-                "blocks": config.jvp_blocks,
-                "tangents": config.jvp_tangents,
-                "width": config.embedding_width,
-                "seed": config.seed,
-            }
-        return EMBEDDINGS[config.embedding](self.lm, **settings)
 
     def _gradients(self, batch: Batch) -> np.ndarray:
         return projected_gradients(self.lm, batch, self.projection)[0].cpu().numpy()

@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,16 @@ from engine.store.project import Project
 
 MEASURED_TOKENS = 4096
 MACHINE = (platform.node(), platform.machine(), os.cpu_count())
-SETTINGS = ("embedding", "embedding_width", "jvp_blocks", "jvp_tangents", "projection", "batch_tokens", "max_length")
+SETTINGS = (
+    "embedding",
+    "embedding_width",
+    "gradient_blocks",
+    "jvp_blocks",
+    "jvp_tangents",
+    "projection",
+    "batch_tokens",
+    "max_length",
+)
 PLACE = ("device", "dtype", "attention")
 
 
@@ -75,7 +83,7 @@ def measure_speed(table: TokenTable, config: ScoreConfig, source: ModelSource) -
         return Speed(parameters, str(lm.device), 0.0, 0.0, loading, ("no sampled row has tokens: no speed measured",))
     few = [batches[int(i)] for i in np.unique(np.linspace(0, len(batches) - 1, 3).round())]
     made = [collate(table, rows, pad_id=lm.pad_id, device=lm.device) for rows in few]
-    embedding = EMBEDDINGS[config.embedding](lm, **embedding_settings(config))
+    embedding = EMBEDDINGS[config.embedding](lm, **config.embedding_settings())
     projection = FactoredProjection(block_linears(lm.model), width=config.projection, seed=config.seed)
 
     both = with_loss(lm, embedding)
@@ -97,15 +105,3 @@ def _per_token(operation: Callable[[Batch], object], batches: Sequence[Batch]) -
         operation(batch)
         found.append((time.perf_counter() - began) / int(batch.attention.sum()))
     return float(np.median(found))
-
-
-def embedding_settings(config: ScoreConfig) -> dict[str, Any]:
-    """The keyword arguments of the configured embedding."""
-    if config.embedding == "hidden":
-        return {}
-    return {
-        "blocks": config.jvp_blocks,
-        "tangents": config.jvp_tangents,
-        "width": config.embedding_width,
-        "seed": config.seed,
-    }

@@ -15,7 +15,11 @@ from pages.parts.words import plain
 DEFAULTS = ScoreConfig()
 METHOD_NAMES = {"landmark": "Landmark", "exact": "Exact", "random": "Random"}
 UNIT_NAMES = {"cosine": "Cosine of gradients", "inner-product": "Inner product of gradients"}
-EMBEDDING_NAMES = {"hidden": "Pooled hidden states", "jvp": "JVP embedding (the paper's)"}
+EMBEDDING_NAMES = {
+    "hidden": "Pooled hidden states",
+    "jvp": "JVP embedding (the paper's)",
+    "gradient": "Gradients of the last blocks",
+}
 
 
 def form(project: Project) -> tuple[ScoreConfig | None, str | None]:

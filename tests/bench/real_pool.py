@@ -67,11 +67,14 @@ def _against_exact(
 ) -> dict[str, object]:
     seconds[f"exact {name}"] = _score(project, f"{name}-exact", name, "exact").seconds
     seconds[f"jvp {name}"] = _score(project, f"{name}-jvp", name, "landmark", "--set", "embedding=jvp").seconds
+    seconds[f"gradient {name}"] = _score(
+        project, f"{name}-gradient", name, "landmark", "--set", "embedding=gradient"
+    ).seconds
     seconds[f"random {name}"] = _score(project, f"{name}-random", name, "random").seconds
     exact, _ = _read(folder, project, f"{name}-exact")
     return {
         method: _agreement(exact, *_read(folder, project, f"{name}-{method}"), sources)
-        for method in ("hidden", "jvp", "random")
+        for method in ("hidden", "jvp", "gradient", "random")
     }
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from engine.errors import EngineError
-from engine.gradients.embeddings import EMBEDDINGS, HiddenStates
+from engine.gradients.embeddings import EMBEDDINGS, GradientFeatures, HiddenStates
 from engine.gradients.jvp import JvpEmbedding
-from engine.gradients.parameters import blocks
-from engine.gradients.projection import signs
+from engine.gradients.parameters import block_linears, blocks
+from engine.gradients.persample import projected_gradients
+from engine.gradients.projection import FactoredProjection, Hadamard, signs
 
 NAMES = ["llama", "gpt2", "neox", "qwen2", "gemma"]
 CASES = [(name, attention) for name in NAMES for attention in ("sdpa", "eager")] + [("gemma2", "eager")]
@@ -169,3 +170,25 @@ def test_a_row_without_tokens_is_not_a_number(name, model_of, samples, batch_of)
     batch.attention[1] = 0
     vectors = EMBEDDINGS[name](model_of("llama", "eager"))(batch)
     assert vectors[1].isnan().all() and vectors[[0, 2, 3]].isfinite().all()
+
+
+def test_gradient_features_are_the_last_blocks_part_of_the_whole_gradient(model_of, samples, batch_of):
+    """Uncompressed, they are the trailing coordinates of the projection of all blocks, whose losses they share."""
+    lm = model_of("llama")
+    features = GradientFeatures(lm, blocks=1, width=10**6, side=8, seed=3)
+    whole = FactoredProjection(block_linears(lm.model), width=8, seed=3)
+    grads, losses, _ = projected_gradients(lm, batch_of(samples), whole)
+    vectors, own = features.with_loss(batch_of(samples))
+    torch.testing.assert_close(vectors, grads[:, -features.dim :], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(own, losses)
+    assert features.dim < whole.dim
+
+
+def test_gradient_features_are_compressed_and_say_what_they_are(model_of, samples, batch_of):
+    lm = model_of("llama")
+    plain = GradientFeatures(lm, blocks=2, width=10**6, side=8, seed=3)
+    narrow = GradientFeatures(lm, blocks=2, width=32, side=8, seed=3)
+    assert narrow.dim == 32
+    expected = Hadamard(plain.dim, 32, seed=3)(plain(batch_of(samples)))
+    torch.testing.assert_close(narrow(batch_of(samples)), expected, rtol=1e-3, atol=1e-5)
+    assert any("99 blocks asked for" in note for note in GradientFeatures(lm, blocks=99).notes)

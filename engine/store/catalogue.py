@@ -26,9 +26,7 @@ MEMORY_LIMIT = "320MB"
 THREADS = 2
 _CONFLICT = re.compile(r"could not set lock|conflicting lock|being used by another process", re.IGNORECASE)
 _HOLDER = re.compile(r"PID (\d+)")
-_DISK = re.compile(
-    r"no space left|disk quota|permission denied|read-only file system|file too large|cannot open file", re.I
-)
+_DISK = re.compile(r"no space left|disk quota|permission denied|read-only file system|file too large", re.I)
 
 
 @dataclass
@@ -131,15 +129,13 @@ def _told(path: Path) -> Iterator[None]:
     """Turn what DuckDB says of the disk, the memory limit or a foreign file into an `EngineError`."""
     try:
         yield
-    except duckdb.OutOfMemoryException as error:
-        if _DISK.search(str(error)) or "temp" in str(error):
-            raise EngineError(_refused(path, "there is no room for temporary files", error)) from error
-        raise EngineError(_refused(path, f"the work needs more than {MEMORY_LIMIT} of memory", error)) from error
-    except duckdb.IOException as error:
+    except duckdb.Error as error:
         if "not a valid DuckDB database" in str(error):
             raise EngineError(f"{path} is not a DuckDB database. It was left as it is.") from error
         if _DISK.search(str(error)):
             raise EngineError(_refused(path, "the disk refused", error)) from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise EngineError(_refused(path, f"the work needs more than {MEMORY_LIMIT} of memory", error)) from error
         raise
 
 

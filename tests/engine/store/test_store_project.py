@@ -200,6 +200,33 @@ def test_a_kill_during_an_addition_keeps_all_that_was_there_and_nothing_of_the_n
     assert [r.own_id for r in project.rows(range(10))] == [f"s{i}" for i in range(10)]
 
 
+FULL = """
+import os, resource, sys
+sys.path.insert(0, sys.argv[1])
+from engine.errors import EngineError
+from engine.store.project import Project
+project = Project.open(sys.argv[2])
+size = os.path.getsize(project.catalogue)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+kept = 0
+try:
+    for number in range(50):
+        project.save_selection(f"s{number}", spec={"pad": os.urandom(100_000).hex()}, rows=[1], by="Ada")
+        kept += 1
+except EngineError as error:
+    print(kept, "the disk refused" in str(error))
+"""
+
+
+def test_a_disk_that_fills_up_is_told_and_what_was_kept_stays(filled):
+    arguments = [sys.executable, "-c", FULL, str(ROOT), str(filled.path)]
+    found = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    kept, told = found.stdout.split()
+    assert told == "True", found.stderr
+    assert len(filled.selections()) == int(kept) < 50
+    assert filled.counts().pool == 10
+
+
 BARE = """
 import sys
 class Refuse:

@@ -43,7 +43,7 @@ class MapConfig:
     exact_up_to: int = EXACT_UP_TO
     search_dims: int = 64
     epochs: int | None = None
-    min_dist: float = 0.1
+    min_dist: float = layout.MIN_DIST
 
     def __post_init__(self) -> None:
         """Raise `EngineError` on a value that makes no map."""

@@ -18,8 +18,8 @@ from engine.maps.layout import Positions, fitted_rows
 
 NOISE = -1
 SAMPLE = 15_000
-LARGEST = 0.4
-_CUT_TO = 0.2  # the share of all rows that a part of a cut cluster should have
+LARGEST = 0.3
+_CUT_TO = 0.12  # the share of all rows that a part of a cut cluster should have
 FEWEST = 20  # below this all rows are one cluster: labels of four rows each help nobody
 
 Codes = NDArray[np.int32]

@@ -1,7 +1,8 @@
 """Positions on the map: seeded UMAP of a subset of the rows, and a place for every other row among them.
 
 UMAP (McInnes et al. 2018) runs on a neighbour graph handed to it, from a start on the two main axes of the
-features, on one thread and always seeded, so that the same rows give the same map. Fitting a million rows is out
+features, on one thread and always seeded, so that the same rows give the same map; its islands are then drawn
+together (packing.py). Fitting a million rows is out
 of reach on a small machine and UMAP's own `transform` is worse, so at most `fit_rows` rows are fitted and the rest
 are placed beside those fitted rows that are nearest to them in feature space.
 
@@ -18,9 +19,11 @@ from scipy.spatial import cKDTree
 
 from engine.maps.neighbours import Features, Neighbours, Table
 from engine.maps.numba_cache import keep_compiled_code
+from engine.maps.packing import packed
 from engine.progress import Reporter, Silent
 
 FEWEST_FOR_UMAP = 15  # below this UMAP's graph says nothing that the main axes do not say more plainly
+MIN_DIST = 0.35  # UMAP's own 0.1 presses groups of like prompts into streaks too thin to lasso
 ALIKE = 1e-9  # no two rows are further apart than this: the features do not differ
 _SPREAD = 10.0  # half-width given to the start, as UMAP's own starts have
 
@@ -65,7 +68,7 @@ def fit(
     *,
     seed: int,
     epochs: int | None = None,
-    min_dist: float = 0.1,
+    min_dist: float = MIN_DIST,
     reporter: Reporter | None = None,
 ) -> tuple[Positions, str]:
     """Lay out f rows from their neighbours; return positions (f, 2) and a phrase saying how.
@@ -80,7 +83,8 @@ def fit(
     start = _start(features, seed=seed)
     if n < FEWEST_FOR_UMAP:
         return start, "too few rows for UMAP: the two main axes of the features"
-    return _umap(start, found, seed=seed, epochs=epochs, min_dist=min_dist, reporter=listener), "UMAP"
+    placed = _umap(start, found, seed=seed, epochs=epochs, min_dist=min_dist, reporter=listener)
+    return packed(placed), "UMAP"
 
 
 def _start(features: Features, *, seed: int) -> Positions:
@@ -180,7 +184,13 @@ def typical_spacing(positions: Positions) -> float:
 
 
 def centred(positions: Positions) -> Positions:
-    """Positions moved so that the middle of their extent is the origin and the longer half-side is 1."""
-    low, high = positions.min(axis=0), positions.max(axis=0)
+    """Positions turned so that they are widest from left to right, centred, the longer half-side 1."""
+    middle = positions.astype(np.float64) - np.median(positions, axis=0)
+    _, axes = np.linalg.eigh(middle.T @ middle)
+    axes = axes[:, ::-1] * np.where(
+        np.diag(axes[:, ::-1]) < 0, -1.0, 1.0
+    )  # the widest first, as little turned as may be
+    turned = middle @ axes
+    low, high = turned.min(axis=0), turned.max(axis=0)
     half = float((high - low).max()) / 2 or 1.0
-    return ((positions - (low + high) / 2) / half).astype(np.float32)
+    return ((turned - (low + high) / 2) / half).astype(np.float32)

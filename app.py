@@ -3,7 +3,8 @@
 import streamlit as st
 
 from pages.parts import home, job_panel, paths, state
-from pages.parts.shell import errors_shown, open_frame
+from pages.parts.mistakes import errors_shown
+from pages.parts.shell import open_frame
 
 project = open_frame(
     "Projects", "Find the samples of a pool that help your task, look at them, decide, export the subset."

@@ -3,7 +3,8 @@
 import streamlit as st
 
 from pages.parts import intake_form, pool_tables
-from pages.parts.shell import errors_shown, link, open_page
+from pages.parts.mistakes import errors_shown
+from pages.parts.shell import link, open_page
 
 with open_page(
     "Pool", "Bring in the samples to choose from, and target sets: samples of the task to get better at."

@@ -3,7 +3,8 @@
 import streamlit as st
 
 from pages.parts import cost_plan, job_panel, runs_list, score_form
-from pages.parts.shell import empty, errors_shown, open_page
+from pages.parts.mistakes import errors_shown
+from pages.parts.shell import empty, open_page
 from pages.parts.words import plain
 
 with open_page(

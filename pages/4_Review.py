@@ -19,7 +19,7 @@ with open_page(
             "Order", options, format_func=names.__getitem__, key="review_order", width=run_choice.WIDTH
         )
         undecided = st.toggle("Only undecided", key="review_undecided")
-        anew = st.button("", icon=":material/refresh:", key="review_anew", help="Make the list anew")
+        anew = st.button("Refresh", key="review_anew", help="Makes the list anew, with what was decided.")
     chips.bar(project, view, key="review")
     if view is not None:
         run_choice.coverage(project, view)

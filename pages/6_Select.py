@@ -3,7 +3,8 @@
 import streamlit as st
 
 from pages.parts import chips, choosing, run_choice, select_view
-from pages.parts.shell import errors_shown, open_page
+from pages.parts.mistakes import errors_shown
+from pages.parts.shell import open_page
 
 with open_page(
     "Select",

@@ -3,7 +3,8 @@
 import streamlit as st
 
 from pages.parts import export_view, reads
-from pages.parts.shell import empty, errors_shown, open_page
+from pages.parts.mistakes import errors_shown
+from pages.parts.shell import empty, open_page
 
 with open_page(
     "Export",

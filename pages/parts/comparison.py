@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
+from scipy.stats import spearmanr
 
 from engine.data.samples import prompt_text
 from engine.store.project import Project
@@ -58,14 +59,13 @@ def pair(project: Project, one: View, two: View) -> Pair:
 
 
 def compare(one: np.ndarray, two: np.ndarray) -> Pair:
-    """Ranks and rank correlation over the rows that both columns score."""
-    from engine.influence.fidelity import spearman  # brings torch, which no other page needs
-
+    """Ranks and rank correlation (ties averaged) over the rows that both columns score."""
     m = min(len(one), len(two))
     rows = np.flatnonzero(np.isfinite(one[:m]) & np.isfinite(two[:m]))
     first, second = np.asarray(one[rows], np.float64), np.asarray(two[rows], np.float64)
     ranks = np.stack([reads.rank(first), reads.rank(second)], axis=1)
-    return Pair(rows, first, second, ranks, spearman(first, second).value)
+    varied = len(rows) > 2 and np.ptp(first) > 0 and np.ptp(second) > 0
+    return Pair(rows, first, second, ranks, float(spearmanr(first, second).statistic) if varied else None)
 
 
 def overlap(ranks: np.ndarray, k: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from engine.errors import EngineError
 from engine.runs.config import ScoreConfig
 from engine.store.project import Project
 from pages.parts import reads
-from pages.parts.shell import show_error
+from pages.parts.mistakes import show_error
 from pages.parts.tables import table
 from pages.parts.words import count, duration, plain, size
 

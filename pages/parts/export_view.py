@@ -40,7 +40,7 @@ def choose(project: Project) -> Selection:
     titles = {title(s): s for s in ranked}
     chosen = titles[st.selectbox("Selection", list(titles), key="export_selection", width=520)]
     if chosen.state == "approved":
-        st.caption(plain(f"Approved by {chosen.approved_by}. {chosen.note}"))
+        st.caption(plain(f"Approved by {chosen.approved_by}{f' – {chosen.note}' if chosen.note else ''}"))
     else:
         st.warning("This selection is a draft: nobody has approved it. The export and its manifest will say so.")
     return chosen
@@ -182,7 +182,9 @@ def earlier(project: Project) -> None:
     there = list(project.exports.glob("*")) if project.exports.is_dir() else []
     files = [p for p in there if not p.name.startswith(".") and not p.name.endswith(MANIFEST_SUFFIX)]
     files.sort(key=lambda p: p.stat().st_mtime, reverse=True)
-    if files:
+    if not files:
+        st.caption("Nothing has been exported yet.")
+    else:
         table([_file(path) for path in files[:100]])
         st.caption(plain(f"In {project.exports}"))
 

@@ -155,8 +155,8 @@ def _run(project: Project, part: Filter) -> reads.Scores:
 
 
 def _latest_run(project: Project) -> str:
-    runs = reads.by_state(project, "runs")
-    return runs[-1].artifact if runs else ""
+    guide = reads.guide(project)
+    return guide.artifact if guide is not None else ""
 
 
 def _within(values: np.ndarray, low: float | None, high: float | None) -> np.ndarray:

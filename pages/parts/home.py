@@ -10,7 +10,8 @@ from engine.errors import EngineError
 from engine.runs import jobs
 from engine.store.project import Project
 from pages.parts import paths, state, steps
-from pages.parts.shell import PAGES, errors_shown, link
+from pages.parts.mistakes import errors_shown
+from pages.parts.shell import PAGES, link
 from pages.parts.words import plain
 
 FORBIDDEN = set('/\\:*?"<>|\0')

@@ -15,7 +15,7 @@ from engine.store.project import Project
 from engine.store.records import IntakeReport
 from pages.parts import paths, state, uploads
 from pages.parts.bar import BarReporter
-from pages.parts.shell import errors_shown, show_error
+from pages.parts.mistakes import errors_shown, show_error
 from pages.parts.tables import table
 from pages.parts.words import count, plain, shorten
 

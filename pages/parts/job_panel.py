@@ -13,6 +13,7 @@ from engine.errors import EngineError
 from engine.runs import jobs
 from engine.store.project import Project
 from pages.parts import state
+from pages.parts.mistakes import errors_shown
 from pages.parts.words import duration, plain, shorten
 
 POLL = "1s"
@@ -43,11 +44,12 @@ def badge(project: Project) -> None:
 
 @st.fragment(run_every="2s")
 def _badge(project: Project, drawn: list[str]) -> None:
-    running = active(project)
-    if [job.id for job in running] != drawn:
-        st.rerun(scope="app")
-    for job in running:
-        st.progress(job.progress.fraction, text=plain(f"{TITLES[job.kind]}: {job.progress.phase or 'starting'}"))
+    with errors_shown():
+        running = active(project)
+        if [job.id for job in running] != drawn:
+            st.rerun(scope="app")
+        for job in running:
+            st.progress(job.progress.fraction, text=plain(f"{TITLES[job.kind]}: {job.progress.phase or 'starting'}"))
 
 
 def panels(project: Project, kinds: Sequence[str]) -> bool:
@@ -71,10 +73,11 @@ def _shown(project: Project, kinds: Sequence[str]) -> list[tuple[str, str]]:
 
 @st.fragment(run_every=POLL)
 def _panels(project: Project, kinds: tuple[str, ...], drawn: list[tuple[str, str]]) -> None:
-    if _shown(project, kinds) != drawn:
-        st.rerun(scope="app")
-    for job_id, _ in drawn:
-        _panel(project, jobs.job(project, job_id))
+    with errors_shown():
+        if _shown(project, kinds) != drawn:
+            st.rerun(scope="app")
+        for job_id, _ in drawn:
+            _panel(project, jobs.job(project, job_id))
 
 
 def _panel(project: Project, job: jobs.Job) -> None:

@@ -17,9 +17,10 @@ from engine.runs.config import MapConfig
 from engine.store.project import Project
 from pages.parts import colours, filters, map_colours, reads, sample_view, score_view, state
 from pages.parts.filters import Filter
+from pages.parts.mistakes import errors_shown
 from pages.parts.point_map import MapLabel, point_map, read_event
 from pages.parts.run_choice import View, describe
-from pages.parts.shell import PAGES, empty, errors_shown
+from pages.parts.shell import PAGES, empty
 from pages.parts.words import count, plain, shorten
 
 HEIGHT = 620

@@ -24,9 +24,12 @@ Array = np.ndarray
 STATUS = {0: "unscorable", 1: "exact", 2: "propagated"}
 ROLES = {1: "landmark", 2: "audit", 4: "warm-up", 8: "truncated for the model"}
 AGGREGATE = "score"
-_TOGETHER = (
-    "counts", "decisions", "pool_hash", "runs", "latest_map", "latest_signals", "targets", "columns", "files"
-)  # fmt: skip
+# what is read together, so that one opening of the catalogue serves it: what reviewing needs, and the rest
+_GROUPS = (
+    ("decisions", "pool_hash", "runs", "latest_map", "latest_signals"),
+    ("counts", "targets", "columns", "files"),
+)
+_GROUP_OF = {name: group for group in _GROUPS for name in group}
 
 
 @dataclass(frozen=True)
@@ -98,16 +101,16 @@ class Marks:
 
 
 def by_state(project: Project, name: str, *args: Any) -> Any:
-    """`project.<name>(*args)`, kept until the catalogue changes; what every page needs is read in one session."""
-    if name in _TOGETHER and not args:
-        return _facts(project, str(project.path), project.stamp())[name]
+    """`project.<name>(*args)`, kept until the catalogue changes; what belongs together is read in one session."""
+    if name in _GROUP_OF and not args:
+        return _facts(project, str(project.path), project.stamp(), _GROUP_OF[name])[name]
     return _by_state(project, str(project.path), project.stamp(), name, args)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _facts(_project: Project, path: str, stamp: int) -> dict[str, Any]:
+def _facts(_project: Project, path: str, stamp: int, names: tuple[str, ...]) -> dict[str, Any]:
     with _project.session():
-        return {name: _frozen(getattr(_project, name)()) for name in _TOGETHER}
+        return {name: _frozen(getattr(_project, name)()) for name in names}
 
 
 @st.cache_resource(max_entries=512, show_spinner=False)
@@ -155,7 +158,7 @@ def _frozen(value: T) -> T:
 
 def pool_size(project: Project) -> int:
     """The number of usable pool rows, n."""
-    return int(by_state(project, "counts").pool)
+    return len(decisions(project))
 
 
 def decisions(project: Project) -> Array:
@@ -199,6 +202,12 @@ def samples(project: Project, rows: Sequence[int]) -> list[Any]:
 def row_of(project: Project, sample_id: str) -> int:
     """The pool position of a sample's id. Raises `EngineError` where there is none."""
     return by_pool(project, "row_of", lambda: project.row_of(sample_id), sample_id)
+
+
+def guide(project: Project) -> Any:
+    """The record of the latest run that is no random baseline, else the latest run, else None."""
+    runs = by_state(project, "runs")
+    return next((run for run in reversed(runs) if run.method != "random"), runs[-1] if runs else None)
 
 
 def scores(project: Project, artifact: str) -> Scores:

@@ -9,9 +9,10 @@ import streamlit as st
 from engine.errors import EngineError
 from engine.store.project import Project
 from pages.parts import filters, reads, review_list, sample_view, score_view, state
+from pages.parts.mistakes import errors_shown
 from pages.parts.review_list import ReviewList
 from pages.parts.run_choice import View
-from pages.parts.shell import empty, errors_shown, link
+from pages.parts.shell import empty, link
 from pages.parts.words import count, moment, plain, shorten
 
 _ACTIONS = (

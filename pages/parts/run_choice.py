@@ -38,14 +38,14 @@ class View:
 
 
 def run_view(project: Project) -> View:
-    """The run in view without drawing anything: the one chosen, else the latest.
+    """The run in view without drawing anything: the one chosen, else the latest that is no random baseline.
 
     Raises `EngineError` where the project has no run.
     """
     runs = reads.by_state(project, "runs")
     if not runs:
         raise EngineError("Nothing has been scored yet. Score the pool first; nothing was changed.")
-    record = next((run for run in runs if run.name == state.get("run")), runs[-1])
+    record = next((run for run in runs if run.name == state.get("run")), reads.guide(project))
     found = reads.scores(project, record.artifact)
     chosen = state.get("column")
     return View(record, found, chosen if chosen in found.sets else reads.AGGREGATE)

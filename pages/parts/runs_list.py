@@ -89,8 +89,9 @@ def _counts(view: View) -> str:
     counts = view.scores.summary.get("counts", {})
     parts = [f"{counts.get('exact', 0):,} exact", f"{counts.get('propagated', 0):,} propagated",
              f"{counts.get('unscorable', 0):,} without a score"]  # fmt: skip
-    roles = [f"{int(((view.scores.roles & bit) > 0).sum()):,} {name}" for bit, name in reads.ROLES.items()]
-    return f"{count(view.scores.covered, 'row')}: {', '.join(parts)}. Of these: {', '.join(roles)}."
+    numbers = {name: int(((view.scores.roles & bit) > 0).sum()) for bit, name in reads.ROLES.items()}
+    roles = ", ".join(f"{number:,} {name}" for name, number in numbers.items() if number)
+    return f"{count(view.scores.covered, 'row')}: {', '.join(parts)}." + (f" Of these: {roles}." if roles else "")
 
 
 def _problems(view: View) -> None:

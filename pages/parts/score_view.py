@@ -92,5 +92,4 @@ def related_list(project: Project, view: View | None, row: int, *, on_open: Any)
         left, right = st.columns([6, 1], vertical_alignment="center")
         left.text(f"{shorten(prompt_text(stored.messages), 70)} → {shorten(response_text(stored.messages), 40)}")
         left.caption(plain(" · ".join(facts)))
-        right.button("", key=f"open_{other}", on_click=on_open, args=(other,), type="tertiary", help="Open this sample",
-                     icon=":material/open_in_new:")  # fmt: skip
+        right.button("Open", key=f"open_{other}", on_click=on_open, args=(other,), type="tertiary")

@@ -17,6 +17,7 @@ import streamlit as st
 from engine.errors import EngineError
 from engine.store.project import Project
 from pages.parts import job_panel, paths, reads, state
+from pages.parts.mistakes import errors_shown
 from pages.parts.words import plain
 
 _HERE = Path(__file__).parent
@@ -80,20 +81,6 @@ def open_frame(title: str, purpose: str) -> Project | None:
     for kind, message in state.notices():
         {"success": st.success, "info": st.info, "warning": st.warning, "error": st.error}[kind](plain(message))
     return project
-
-
-@contextmanager
-def errors_shown() -> Iterator[None]:
-    """Show an `EngineError` of the block in its own words and go on behind it."""
-    try:
-        yield
-    except EngineError as error:
-        show_error(error)
-
-
-def show_error(error: EngineError) -> None:
-    """The one look of a mistake the user can mend."""
-    st.error(plain(error), icon=":material/error:")
 
 
 def empty(title: str, what_next: str, page: str | None = None) -> None:

@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from engine.errors import EngineError
+
 SUFFIXES = ("jsonl", "json", "csv", "parquet", "gz", "zst")
 _CHUNK = 1 << 20
 
@@ -50,5 +52,5 @@ def _room() -> Path:
     room = Path(tempfile.gettempdir()) / f"touchstone-uploads-{owner}"
     room.mkdir(mode=0o700, exist_ok=True)
     if hasattr(os, "getuid") and room.stat().st_uid != owner:
-        raise PermissionError(f"{room} belongs to another user")
+        raise EngineError(f"{room} belongs to another user, so uploads cannot be kept there. Type a path instead.")
     return room

@@ -131,10 +131,17 @@ def _length_sorted(lengths: Sequence[int], batch_tokens: int) -> list[NDArray[np
 def load_encoder(*, folder: Path | None = None, device: str = "cpu") -> SentenceEncoder:
     """Load the sentence model from `folder` (default: the installed package) after checking its weights."""
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
     place = folder or locate()
     sha256 = verify(place)
-    tokenizer = AutoTokenizer.from_pretrained(str(place), local_files_only=True)
-    model = AutoModel.from_pretrained(str(place), local_files_only=True, use_safetensors=True)
+    bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a bar for 90 MB on every start tells nobody anything
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(place), local_files_only=True)
+        model = AutoModel.from_pretrained(str(place), local_files_only=True, use_safetensors=True)
+    finally:
+        if bar:
+            logging.enable_progress_bar()
     model = model.to(device).eval().requires_grad_(False)
     return SentenceEncoder(model=model, tokenizer=tokenizer, device=torch.device(device), sha256=sha256)

@@ -464,14 +464,16 @@ function element(tag, className, attributes = {}) {
   return made;
 }
 
+function drawing(tag, className, attributes = {}) {
+  const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  if (className) made.setAttribute('class', className);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
 function icon(path) {
-  const space = 'http://www.w3.org/2000/svg';
-  const svg = document.createElementNS(space, 'svg');
-  svg.setAttribute('viewBox', '0 0 24 24');
-  svg.setAttribute('aria-hidden', 'true');
-  const drawn = document.createElementNS(space, 'path');
-  drawn.setAttribute('d', path);
-  svg.appendChild(drawn);
+  const svg = drawing('svg', 'icon', { viewBox: '0 0 24 24', 'aria-hidden': 'true' });
+  svg.appendChild(drawing('path', '', { d: path }));
   return svg;
 }
 
@@ -496,7 +498,12 @@ class MapView {
     this.root = element('div', 'map', { 'data-touchstone-map': this.name });
     this.surface = element('div', 'surface', { tabindex: '0', role: 'application' });
     this.canvas = element('canvas', 'points', { 'aria-hidden': 'true' });
-    this.overlay = element('canvas', 'overlay', { 'aria-hidden': 'true' });
+    this.overlay = drawing('svg', 'overlay', { 'aria-hidden': 'true' });
+    this.shapes = {};
+    for (const [name, tag] of [['outlines', 'path'], ['drawn', 'path'], ['halo', 'circle'], ['ring', 'circle']]) {
+      this.shapes[name] = drawing(tag, name);
+      this.overlay.appendChild(this.shapes[name]);
+    }
     this.labelLayer = element('div', 'labels');
     this.surface.append(this.canvas, this.overlay, this.labelLayer);
     this.bar = element('div', 'bar', { role: 'toolbar', 'aria-label': 'Map tools', 'aria-orientation': 'vertical' });
@@ -568,10 +575,10 @@ class MapView {
 
   readTheme() {
     const style = getComputedStyle(this.root);
-    const [background, text, primary] = ['backgroundColor', 'color', 'accentColor'].map((name) => rgbOf(style[name]));
+    const [background, text] = ['backgroundColor', 'color'].map((name) => rgbOf(style[name]));
     const changed = this.theme && `${this.theme.background}${this.theme.text}` !== `${background}${text}`;
     const mixed = background.map((value, c) => Math.round(value + 0.42 * (text[c] - value)));
-    this.theme = { background, text, primary, grey: [...mixed, 120] };
+    this.theme = { background, text, grey: [...mixed, 120] };
     if (changed) this.uploaded = { ...this.uploaded, style: null };
   }
 
@@ -628,10 +635,8 @@ class MapView {
     if (!width || !height) return;
     const grown = this.size && this.size.cssWidth ? Math.min(width / this.size.cssWidth, height / this.size.cssHeight) : 1;
     this.size = { cssWidth: width, cssHeight: height, width: Math.round(width * ratio), height: Math.round(height * ratio), ratio };
-    for (const canvas of [this.canvas, this.overlay]) {
-      canvas.width = this.size.width;
-      canvas.height = this.size.height;
-    }
+    this.canvas.width = this.size.width;
+    this.canvas.height = this.size.height;
     if (!this.placed) this.restoreCamera(true);
     else if (this.isFitted) this.fit(false);
     else this.camera.scale *= grown;
@@ -756,8 +761,8 @@ class MapView {
     const few = style.groups[2].count < 20000; // rings around more would only make a dark mass
     return [
       { size: Math.max(1.5, 0.8 * size), alpha: Math.min(0.55, alpha), ring: 0, ringColour: [0, 0, 0] },
-      { size: size + 2 * halo, alpha: style.groups[2].count ? 0.45 * alpha : alpha, ring: halo, ringColour: part(theme.background) },
-      { size: Math.max(size * 1.25, few ? 5 : 2.4) + (few ? 2.4 : 0), alpha: few ? 1 : Math.max(0.5, alpha),
+      { size: size + 2 * halo, alpha: style.groups[2].count ? (halo ? 0.45 : 0.25) * alpha : alpha, ring: halo, ringColour: part(theme.background) },
+      { size: Math.max(size * 1.25, few ? 5 : 2) + (few ? 2.4 : 0), alpha: few ? 1 : Math.max(0.5, alpha),
         ring: few ? 1.4 : 0, ringColour: part(theme.text) },
     ];
   }
@@ -847,47 +852,21 @@ class MapView {
     this.root.dataset.camera = [x, y, scale].map((value) => value.toPrecision(7)).join(',');
   }
 
+  // Outlines in force, the shape being drawn, and a ring around the point under the pointer.
   drawOverlay() {
-    const context = this.overlay.getContext('2d');
-    const { ratio, cssWidth, cssHeight } = this.size;
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, cssWidth, cssHeight);
-    const primary = `rgb(${this.theme.primary.join(',')})`;
-    const trace = (corners) => {
-      context.beginPath();
-      corners.forEach(([x, y], i) => context[i ? 'lineTo' : 'moveTo'](x, y));
-      context.closePath();
-    };
-    context.lineJoin = 'round';
-    for (const outline of this.data.outlines) {
-      trace(outline.map(([x, y]) => this.toScreen(x, y)));
-      context.setLineDash([5, 4]);
-      context.lineWidth = 1.5;
-      context.strokeStyle = primary;
-      context.stroke();
-    }
-    context.setLineDash([]);
-    const drawn = this.drag && this.drag.kind !== 'pan' ? this.drag.path : this.echo?.map(([x, y]) => this.toScreen(x, y));
-    if (drawn && drawn.length > 1) {
-      trace(drawn);
-      context.globalAlpha = 0.14;
-      context.fillStyle = primary;
-      context.fill('evenodd');
-      context.globalAlpha = 1;
-      context.lineWidth = 2;
-      context.strokeStyle = primary;
-      context.stroke();
-    }
-    if (this.hovered >= 0) {
-      const [x, y] = this.toScreen(this.points.xy[2 * this.hovered], this.points.xy[2 * this.hovered + 1]);
-      const radius = Math.max(5, this.looks(this.style.drawing.length)[1].size / 2 + 3);
-      for (const [width, colour] of [[4, this.theme.background], [2, this.theme.text]]) {
-        context.beginPath();
-        context.arc(x, y, radius, 0, 2 * Math.PI);
-        context.lineWidth = width;
-        context.strokeStyle = `rgb(${colour.join(',')})`;
-        context.stroke();
-      }
+    const path = (corners) => `M${corners.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L')}Z`;
+    const onScreen = (corners) => corners.map(([x, y]) => this.toScreen(x, y));
+    this.shapes.outlines.setAttribute('d', this.data.outlines.map((corners) => path(onScreen(corners))).join(''));
+    const drawn = this.drag && this.drag.kind !== 'pan' ? this.drag.path : onScreen(this.echo ?? []);
+    this.shapes.drawn.setAttribute('d', drawn && drawn.length > 1 ? path(drawn) : '');
+    const over = this.hovered >= 0;
+    const { xy } = this.points;
+    const [x, y] = over ? this.toScreen(xy[2 * this.hovered], xy[2 * this.hovered + 1]) : [0, 0];
+    const radius = over ? Math.max(5, this.looks(this.style.drawing.length)[1].size / 2 + 3) : 0;
+    for (const ring of [this.shapes.halo, this.shapes.ring]) {
+      ring.setAttribute('cx', x);
+      ring.setAttribute('cy', y);
+      ring.setAttribute('r', radius);
     }
   }
 

@@ -263,6 +263,10 @@ def test_hover_asks_for_the_text_of_one_row_and_shows_it_as_text(shown: Watched)
     card = page.locator(".card.shown")
     expect(card).to_contain_text(f"row {row}\n<img src=x onerror=")
     assert page.locator(".card img").count() == 0
+    assert float(page.locator(".ring").get_attribute("r") or 0) >= 5
+    page.mouse.move(2, 2)
+    expect(page.locator(".ring")).to_have_attribute("r", "0")
+    expect(page.locator(".card.shown")).to_have_count(0)
     assert page.title() != "stolen"
 
 

@@ -14,14 +14,13 @@ from engine.data.demo_samples import Draft
 Fault = Literal["wrong-answer", "swapped-answer", "truncated", "duplicate", "leak"]
 
 GUIDE: dict[Fault, str] = {
-    "wrong-answer": "A result, a name or a line of code is wrong. The model finds such an answer unlikely: sort by "
-    "loss among similar rows, or look at the bottom of the score list of the same source.",
-    "swapped-answer": "The answer belongs to another question. The score is low and the loss is far above that of "
-    "similar rows.",
+    "wrong-answer": "A result, a name or a line of code is wrong. On the map or in Review, filter by the signal "
+    "'surprising answer': the model finds the response far less likely than those of similar samples. It misses some.",
+    "swapped-answer": "The answer belongs to another question. The same signal finds nearly all of them.",
     "truncated": "The answer stops in the middle. Filter by the signal 'looks truncated'.",
-    "duplicate": "The row repeats an earlier one, word for word or with a small change. Filter by 'near duplicate of'.",
-    "leak": "The row is an item of a target set. Its score is among the highest, which is why the leak signal "
-    "must be read before the top of the list is trusted.",
+    "duplicate": "The sample repeats an earlier one, word for word or nearly. Filter by the signal 'near-duplicate'.",
+    "leak": "The sample is an item of a target set, so its score says nothing. Filter by the signal 'leak' before "
+    "trusting the top of a list.",
 }
 
 

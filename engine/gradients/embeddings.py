@@ -69,7 +69,7 @@ class GradientFeatures:
     """Projected per-sample gradients of the last `blocks` blocks, from a backward pass that ends there.
 
     The factored projection (`side` x `side` per layer) is compressed to at most `width` coordinates by a randomised
-    Hadamard transform. `blocks` is clamped to the model's depth (a note says so). A row without a response token is NaN.
+    Hadamard transform. `blocks` is clamped to the model's depth (a note says so). A row without a response is NaN.
     """
 
     def __init__(self, lm: ModelLike, *, blocks: int = 2, width: int = 1024, side: int = 48, seed: int = 0) -> None:

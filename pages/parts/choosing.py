@@ -17,7 +17,7 @@ from engine.store.project import Project
 from pages.parts import filters, reads
 from pages.parts.run_choice import View
 
-GUARDS = ("leak", "near-duplicate", "looks truncated", "warm-up", "truncated for the model")
+GUARDS = ("leak", "near-duplicate", "looks truncated", filters.SURPRISING, "warm-up", "truncated for the model")
 
 
 @dataclass(frozen=True)

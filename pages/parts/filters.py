@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from engine.data.surprise import THRESHOLD
 from engine.errors import EngineError
 from engine.store.decisions import DECISIONS
 from engine.store.project import Project
@@ -20,7 +21,17 @@ from pages.parts.point_map import polygon_mask
 
 Kind = Literal["lasso", "box", "score", "rank", "field", "cluster", "decision", "status", "mark", "words"]
 LEAK = 0.5
-MARKS = ("near-duplicate", "leak", "looks truncated", "landmark", "audit", "warm-up", "truncated for the model")
+SURPRISING = "surprising answer"
+MARKS = (
+    "near-duplicate",
+    "leak",
+    "looks truncated",
+    SURPRISING,
+    "landmark",
+    "audit",
+    "warm-up",
+    "truncated for the model",
+)
 LONGEST_LINK = 6000
 
 
@@ -217,8 +228,22 @@ def marked(project: Project, name: str) -> np.ndarray:
         return np.asarray(found.leak) >= LEAK
     if found is not None and name == "looks truncated":
         return np.asarray(found.looks_truncated, bool)
+    if name == SURPRISING:
+        return _surprising(project, run, found)
     flag = {text: bit for bit, text in reads.ROLES.items()}.get(name, 0)
     return (np.asarray(reads.scores(project, run).roles) & flag) > 0 if run else np.zeros(0, bool)
+
+
+def _surprising(project: Project, run: str, found: reads.Marks | None) -> np.ndarray:
+    """Rows whose response is far less likely than those of their neighbours on the map, and is not merely cut off."""
+    values = reads.surprises(project, run) if run else None
+    if values is None:
+        return np.zeros(0, bool)
+    far = np.asarray(values) > THRESHOLD
+    if found is not None:
+        cut = np.asarray(found.looks_truncated, bool)[: len(far)]
+        far = far & ~np.pad(cut, (0, len(far) - len(cut)))
+    return far
 
 
 _MASKS: dict[str, Callable[[Project, Filter], np.ndarray]] = {

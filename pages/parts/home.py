@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from engine.data.demo import GUIDE
 from engine.errors import EngineError
 from engine.runs import jobs
 from engine.store.project import Project
@@ -23,7 +24,9 @@ def current(project: Project) -> None:
     with st.container(border=True, key="home_current"):
         _card(project, primary=True)
         if _demo_ready(project):
-            st.caption("The demo is ready. It has labelled faults that no method was told of: see where they end up.")
+            st.caption("The demo is ready. It has labelled faults that no method was told of. What to look at:")
+            for fault, where in GUIDE.items():
+                st.markdown(f"- **{plain(fault.replace('-', ' ').capitalize())}.** {plain(where)}")
             with st.container(horizontal=True):
                 link("Map", "See the map")
                 link("Review", "Review the best and the worst")
@@ -88,8 +91,7 @@ def _card(project: Project, *, primary: bool) -> None:
 
 
 def _demo_ready(project: Project) -> bool:
-    newest = jobs.jobs(project)
-    return bool(newest) and newest[0].kind == "demo" and newest[0].state == "done"
+    return any(job.kind == "demo" and job.state == "done" for job in jobs.jobs(project))
 
 
 def _enter(project: Project) -> None:

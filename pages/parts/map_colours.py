@@ -72,7 +72,14 @@ def _decision(project: Project) -> Coloured:
 def _signal(project: Project) -> Coloured:
     n = reads.pool_size(project)
     codes, names = np.zeros(n, np.int32), ["nothing marked"]
-    for name in ("landmark", "warm-up", "looks truncated", "near-duplicate", "leak"):  # the gravest is painted last
+    for name in (
+        "landmark",
+        "warm-up",
+        filters.SURPRISING,
+        "looks truncated",
+        "near-duplicate",
+        "leak",
+    ):  # the gravest is painted last
         covered = filters.marked(project, name)[:n]
         if covered.any():
             names.append(name)

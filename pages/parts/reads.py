@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from engine.data.surprise import surprise
 from engine.errors import EngineError
 from engine.store import artifacts
 from engine.store.project import Project
@@ -263,6 +264,21 @@ def layout(project: Project) -> Layout | None:
         return Layout(record.artifact, labels=about["labels"], notes=list(about.get("notes", ())), **arrays)
 
     return by_artifact(project, record.artifact, "layout", load)
+
+
+def surprises(project: Project, artifact: str) -> Array | None:
+    """float32 over the rows that both the run `artifact` and the latest map cover: how unexpected the response is."""
+    found = layout(project)
+    loss = scores(project, artifact).loss
+    if found is None:
+        return None
+    both = min(len(loss), len(found.neighbours))
+
+    def compute(_: Path) -> Array:
+        near = np.asarray(found.neighbours[:both])
+        return surprise(np.asarray(loss[:both]), np.where(near < both, near, -1))
+
+    return by_artifact(project, artifact, "surprise", compute, found.artifact)
 
 
 def marks(project: Project) -> Marks | None:

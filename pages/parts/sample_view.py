@@ -14,7 +14,7 @@ from pages.parts.words import count, percent, plain, shorten, visible
 
 LONGEST = 20_000
 _LABEL = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
-_MARK_COLOURS = {"leak": "red", "near-duplicate": "orange", "looks truncated": "orange"}
+_MARK_COLOURS = {"leak": "red", "near-duplicate": "orange", "looks truncated": "orange", filters.SURPRISING: "orange"}
 
 
 def turns(row: Any) -> None:
@@ -74,6 +74,8 @@ def _explanation(project: Project, row: int, name: str) -> str:
     if name == "leak" and signals is not None:
         return f"{percent(float(signals.leak[row]), 0)} of a target item's word sequences occur in it."
     return {
+        filters.SURPRISING: "The model finds this response far less likely than those of similar samples: it may be "
+        "wrong, belong to another prompt, or be right and unusual.",
         "looks truncated": "The response seems to stop in the middle.",
         "landmark": "Scored exactly; the scores of other samples are propagated from the landmarks.",
         "audit": "Scored exactly and kept out of the fit, to measure how far the scores can be trusted.",

@@ -71,7 +71,7 @@ def figures(project: Project, view: View, proposal: Proposal) -> None:
 def _warn(project: Project, proposal: Proposal) -> None:
     """Name what a careful curator would want to know about the chosen rows."""
     found = []
-    for name in ("leak", "near-duplicate", "looks truncated"):
+    for name in ("leak", "near-duplicate", "looks truncated", filters.SURPRISING):
         covered = filters.marked(project, name)
         number = int(covered[proposal.rows[proposal.rows < len(covered)]].sum())
         if number:

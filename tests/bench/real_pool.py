@@ -11,32 +11,41 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
-from shell import SHARED_DATA, NotRun, Ran, engine
+from shell import SHARED_DATA, NotRun, engine
 
 LANDMARKS = "512"
-SOURCE_OF = {"gsm8k": "gsm8k", "codegen": "codegen"}
+TARGETS = ("gsm8k", "codegen")  # each is also the label of its source in the pool
+METHODS: dict[str, tuple[str, ...]] = {
+    "hidden": ("--method", "landmark", "--landmarks", LANDMARKS),
+    "gradient": ("--method", "landmark", "--landmarks", LANDMARKS, "--set", "embedding=gradient"),
+    "jvp": ("--method", "landmark", "--landmarks", LANDMARKS, "--set", "embedding=jvp"),
+    "random": ("--method", "random"),
+    "exact": ("--method", "exact"),
+}
 
 
 def run(folder: Path) -> dict[str, object]:
     """Seconds per phase, the on-target share of the selected 10 %, and Spearman of each method against `exact`."""
     if not SHARED_DATA.exists():
-        raise NotRun(f"the real data is absent: {SHARED_DATA.name}/ beside the checkout's parent")
+        raise NotRun("the real data is absent: shared/data/ beside the checkout")
     project = folder / "project"
-    seconds = {"add": engine("add-pool", project, SHARED_DATA / "pool_mixture.jsonl").seconds}
-    for name in SOURCE_OF:
-        seconds["add"] += engine("add-target", project, name, SHARED_DATA / f"target_{name}.jsonl").seconds
-    sources = _labels()
-    shares = {}
-    for name, label in SOURCE_OF.items():
-        seconds[f"score {name}"] = _score(project, f"{name}-hidden", name, "landmark").seconds
-        seconds[f"select {name}"] = engine(
-            "select", project, "--run", f"{name}-hidden", "--size", "10%", "--strategy", "top", "--name", name
-        ).seconds
-        out = folder / f"{name}.jsonl"
-        seconds[f"export {name}"] = engine("export", project, name, out).seconds
-        shares[name] = _share(out, label)
+    seconds = {"add the pool": engine("add-pool", project, SHARED_DATA / "pool_mixture.jsonl").seconds}
+    for name in TARGETS:
+        engine("add-target", project, name, SHARED_DATA / f"target_{name}.jsonl")
+    shares = {name: _full_pass(folder, project, name, seconds) for name in TARGETS}
     seconds["map"] = engine("map", project).seconds
-    agreement = {name: _against_exact(folder, project, name, sources, seconds) for name in SOURCE_OF}
+    for name, options in METHODS.items():
+        seconds[f"score both targets, {name}"] = engine("score", project, *options, "--run", name).seconds
+    sources = _labels()
+    found = {name: _read(folder, project, name) for name in METHODS}
+    agreement = {
+        target: {
+            name: _agreement(found["exact"][target], scores[target], scores["status"], sources)
+            for name, scores in found.items()
+            if name != "exact"
+        }
+        for target in TARGETS
+    }
     return {
         "landmarks": int(LANDMARKS),
         "rows": len(sources),
@@ -46,9 +55,17 @@ def run(folder: Path) -> dict[str, object]:
     }
 
 
-def _score(project: Path, run: str, target: str, method: str, *settings: str) -> Ran:
-    options = ["--landmarks", LANDMARKS] if method == "landmark" else []
-    return engine("score", project, "--method", method, "--targets", target, "--run", run, *options, *settings)
+def _full_pass(folder: Path, project: Path, name: str, seconds: dict[str, float]) -> float:
+    """Score for one target, select 10 %, export, and give the share of exported rows that are of its source."""
+    options = ("--targets", name, "--run", f"{name} alone")
+    seconds[f"score {name}"] = engine("score", project, *METHODS["hidden"], *options).seconds
+    chosen = ("--size", "10%", "--strategy", "top", "--name", name)
+    seconds[f"select {name}"] = engine("select", project, "--run", f"{name} alone", *chosen).seconds
+    out = folder / f"{name}.jsonl"
+    seconds[f"export {name}"] = engine("export", project, name, out).seconds
+    with out.open(encoding="utf-8") as lines:
+        labels = [json.loads(line)["source"] for line in lines]
+    return round(labels.count(name) / len(labels), 4)
 
 
 def _labels() -> np.ndarray:
@@ -57,38 +74,19 @@ def _labels() -> np.ndarray:
         return np.array([json.loads(line)["source"] for line in lines])
 
 
-def _share(exported: Path, label: str) -> float:
-    rows = [json.loads(line) for line in exported.open(encoding="utf-8")]
-    return round(sum(label in row["source"].lower() for row in rows) / len(rows), 4)
-
-
-def _against_exact(
-    folder: Path, project: Path, name: str, sources: np.ndarray, seconds: dict[str, float]
-) -> dict[str, object]:
-    seconds[f"exact {name}"] = _score(project, f"{name}-exact", name, "exact").seconds
-    seconds[f"jvp {name}"] = _score(project, f"{name}-jvp", name, "landmark", "--set", "embedding=jvp").seconds
-    seconds[f"gradient {name}"] = _score(
-        project, f"{name}-gradient", name, "landmark", "--set", "embedding=gradient"
-    ).seconds
-    seconds[f"random {name}"] = _score(project, f"{name}-random", name, "random").seconds
-    exact, _ = _read(folder, project, f"{name}-exact")
-    return {
-        method: _agreement(exact, *_read(folder, project, f"{name}-{method}"), sources)
-        for method in ("hidden", "jvp", "gradient", "random")
-    }
-
-
-def _read(folder: Path, project: Path, run: str) -> tuple[np.ndarray, np.ndarray]:
+def _read(folder: Path, project: Path, run: str) -> dict[str, np.ndarray]:
+    """Status and one score column (n,) per target of a run; `random` has one score for all targets."""
     out = folder / f"{run}.parquet"
     engine("scores", project, "--run", run, "--out", out)
     table = pq.read_table(out)
-    status = np.array(table["status"].to_pylist())
-    return table["score"].to_numpy(zero_copy_only=False).astype(float), status
+    columns = {name: f"target:{name}" if f"target:{name}" in table.column_names else "score" for name in TARGETS}
+    values = {name: table[column].to_numpy().astype(float) for name, column in columns.items()}
+    return values | {"status": np.array(table["status"].to_pylist())}
 
 
 def _agreement(exact: np.ndarray, score: np.ndarray, status: np.ndarray, sources: np.ndarray) -> dict[str, object]:
     both = np.isfinite(exact) & np.isfinite(score)
-    unseen = both & (status != "exact")
+    unseen = both & (status == "propagated") if (status == "propagated").any() else both
     within = {s: _spearman(exact, score, unseen & (sources == s)) for s in sorted(set(sources))}
     top = round(0.1 * both.sum())
     best = [set(np.argsort(-np.where(both, x, -np.inf), kind="stable")[:top]) for x in (exact, score)]

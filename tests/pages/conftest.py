@@ -139,7 +139,9 @@ def _add_run(project: Project, name: str, *, seed: int) -> RunRecord:
         "problems": {str(n - 1): "no response tokens"},
     }  # fmt: skip
     matrix = np.repeat(columns, 4, axis=1)
-    arrays = {"score": score, "columns": columns, "matrix": matrix, "status": status, "roles": roles, "loss": score}
+    loss = 2 + np.nan_to_num(score)
+    loss[[5, 8]] = 50  # row 5 is cut off, row 8 has an answer nobody expects
+    arrays = {"score": score, "columns": columns, "matrix": matrix, "status": status, "roles": roles, "loss": loss}
     key = artifacts.artifact_key(stage="scores", name=name, seed=seed)
     with artifacts.create(project.artifacts, "scores", key, {"test": True}) as place:
         for array_name, array in arrays.items():

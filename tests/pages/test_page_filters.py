@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import EngineError
 from engine.store.project import Project
-from pages.parts import choosing, filters, reads
+from pages.parts import choosing, filters, reads, sample_view
 from pages.parts.filters import Filter
 
 MAP = "map-0123456789abcdef"
@@ -116,3 +116,14 @@ def test_a_lasso_of_an_older_map_is_refused_not_misapplied(project: Project) -> 
 def test_the_guard_leaves_the_first_of_a_group_in(project: Project) -> None:
     barred = choosing.guard(project, ("near-duplicate", "leak"))
     assert np.flatnonzero(barred).tolist() == [3, 4]
+
+
+def test_a_surprising_answer_is_marked_and_a_cut_one_is_not(project: Project) -> None:
+    """Rows 5 and 8 are equally unlikely, but row 5 is cut off, which is another mark."""
+    assert np.flatnonzero(filters.marked(project, filters.SURPRISING)).tolist() == [8]
+    assert filters.SURPRISING in sample_view.sample_marks(project, 8)
+    assert filters.SURPRISING not in sample_view.sample_marks(project, 5)
+
+
+def test_without_a_map_no_answer_is_surprising(make_project: Callable[..., Project]) -> None:
+    assert not filters.marked(make_project(plane=False), filters.SURPRISING).any()

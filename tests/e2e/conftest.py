@@ -76,8 +76,9 @@ def start_server(script: Path, home: Path) -> tuple[subprocess.Popen[bytes], str
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)]
     environment = {**os.environ, "TOUCHSTONE_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    log = (home.parent / f"server-{port}.log").open("wb")
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    log = home.parent / f"server-{port}.log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
     end = time.monotonic() + 60
     while time.monotonic() < end:
@@ -87,7 +88,8 @@ def start_server(script: Path, home: Path) -> tuple[subprocess.Popen[bytes], str
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.1)
     server.kill()
-    pytest.fail(f"the server did not start: {Path(log.name).read_text()}")
+    server.wait()
+    pytest.fail(f"the server did not start: {log.read_text()}")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The whole story in a real browser: demo, score, map, lasso, review, select, export; and deep links."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -40,9 +41,17 @@ def counts(page: Page) -> tuple[int, int, int]:
     return selected, filtered, total
 
 
+def picture(page: Page, name: str) -> None:
+    """Keep a screenshot for the README where `TOUCHSTONE_SCREENSHOTS` names a folder."""
+    folder = os.environ.get("TOUCHSTONE_SCREENSHOTS")
+    if folder:
+        page.wait_for_timeout(2000)
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
 def lasso(page: Page) -> None:
     """Draw around the upper left quarter of the map with the lasso tool."""
-    page.get_by_role("button", name=re.compile("Lasso")).click()
+    page.get_by_role("button", name=re.compile("^Lasso points")).click()
     box = page.locator("canvas").first.bounding_box()
     assert box is not None
     corners = [(0.12, 0.08), (0.6, 0.08), (0.6, 0.6), (0.12, 0.6), (0.12, 0.09)]
@@ -58,23 +67,25 @@ def test_from_the_demo_to_an_exported_file(watched: Watched, server: Server, dem
     page = watched.page
     page.goto(f"{server.address}/?project=demo")
     page.get_by_role("link", name="See the map").click()
-    expect(page.get_by_role("button", name=re.compile("Lasso"))).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("^Lasso points"))).to_be_visible()
     selected, filtered, total = counts(page)
     assert (selected, filtered) == (0, total)
 
     lasso(page)
-    expect(page.get_by_role("button", name=re.compile(r"Approve [\d,]+ selected"))).to_be_enabled()
+    expect(page.get_by_role("button", name=re.compile(r"^Reject [\d,]+$"))).to_be_enabled()
     selected, filtered, _ = counts(page)
     assert 0 < selected < total
-    page.get_by_role("button", name=re.compile(r"Reject [\d,]+ selected")).click()
+    picture(page, "map")
+    page.get_by_role("button", name=re.compile(r"^Reject [\d,]+$")).click()
     expect(page.get_by_text("samples rejected")).to_be_visible()
     project = Project.open(demo)
     rejected = np.flatnonzero(project.decisions() == DECISIONS["reject"])
     assert len(rejected) == selected
 
     open_step(page, "Review")
-    page.get_by_role("button", name="Clear all").click()
+    page.get_by_role("button", name="Lasso on the map").click()
     expect(page.get_by_text(re.compile("^1 of "))).to_be_visible()
+    picture(page, "review")
     for key, place in (("a", 2), ("x", 3), ("s", 4)):
         page.keyboard.press(key)
         expect(page.get_by_text(re.compile(f"^{place} of "))).to_be_visible()

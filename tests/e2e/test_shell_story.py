@@ -41,7 +41,7 @@ def test_from_a_file_to_an_exported_file(tmp_path: Path, pool: Path) -> None:
     engine("add-target", project, "gsm8k", DATA / "target_gsm8k.jsonl")
     engine("add-target", project, "bbh", DATA / "target_bbh.jsonl")
     planned = engine("plan", project, "--method", "landmark", "--json")
-    assert json.loads(planned.stdout)["rows"] == 200
+    assert json.loads(planned.stdout)["plan"]["rows"] == 200
     scored = engine(
         "score", project, "--method", "landmark", "--targets", "gsm8k", "--landmarks", "64", "--run", "first"
     )

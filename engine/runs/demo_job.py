@@ -5,7 +5,10 @@ The pool is small enough to be scored exactly, so that the landmark run can be c
 Each stage recognises what a former process completed, so a killed demo resumes where it was.
 """
 
+import os
 from pathlib import Path
+
+import torch
 
 from engine.data.demo import write_demo
 from engine.progress import Reporter
@@ -25,6 +28,9 @@ WARM_UP_RATE = 1e-4  # the built-in model knows these tasks already; more would 
 def work_demo(project: Project, folder: JobFolder, reporter: FileReporter) -> None:
     """Build the demo project; `folder.result` names its run and its map."""
     seed = int(folder.spec["config"].get("seed", 0))
+    threads = max(1, (os.cpu_count() or 2) - 1)
+    torch.set_num_threads(threads)
+    reporter.log(f"{threads} threads: one core is left to the page that watches")
     add_demo_data(project, seed=seed, reporter=reporter)
     for method in SCORED:
         config = ScoreConfig(method=method, embedding="gradient", warm_up_learning_rate=WARM_UP_RATE, seed=seed)

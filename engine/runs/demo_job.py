@@ -1,6 +1,6 @@
-"""The demo: make the demo files, bring them into the project, score them twice and map them, in one process.
+"""The demo: make the demo files, bring them into the project, score them and map them, in one process.
 
-The pool is small enough to be scored exactly, so that the landmark run can be compared with the truth.
+The pool is small enough to be scored exactly, so that a landmark run made on it can be compared with the truth.
 
 Each stage recognises what a former process completed, so a killed demo resumes where it was.
 """
@@ -12,7 +12,7 @@ import torch
 
 from engine.data.demo import write_demo
 from engine.progress import Reporter
-from engine.runs.config import MapConfig, Method, ScoreConfig
+from engine.runs.config import MapConfig, ScoreConfig
 from engine.runs.intake import add_pool, add_target
 from engine.runs.jobfolder import JobFolder
 from engine.runs.mapping_job import work_map
@@ -21,7 +21,6 @@ from engine.runs.scoring_job import work_score
 from engine.store.project import Project
 
 FOLDER = "demo"
-SCORED: tuple[Method, ...] = ("landmark", "exact")
 WARM_UP_RATE = 1e-4  # the built-in model knows these tasks already; more would teach it the faults
 
 
@@ -32,12 +31,11 @@ def work_demo(project: Project, folder: JobFolder, reporter: FileReporter) -> No
     torch.set_num_threads(threads)
     reporter.log(f"{threads} threads: one core is left to the page that watches")
     add_demo_data(project, seed=seed, reporter=reporter)
-    for method in SCORED:
-        config = ScoreConfig(method=method, embedding="gradient", warm_up_learning_rate=WARM_UP_RATE, seed=seed)
-        score = _part(folder, method, "score", config.to_dict())
-        work_score(project, score, reporter)
+    config = ScoreConfig(method="exact", warm_up_learning_rate=WARM_UP_RATE, seed=seed)
+    score = _part(folder, "score", config.to_dict())
+    work_score(project, score, reporter)
     # the sentence model would take more than the whole demo may
-    plane = _part(folder, "map", "map", MapConfig(features="hidden", seed=seed).to_dict())
+    plane = _part(folder, "map", MapConfig(features="hidden", seed=seed).to_dict())
     work_map(project, plane, reporter)
     folder.write_result(run=score.result["run"], map=plane.result["map"])
 
@@ -52,8 +50,8 @@ def add_demo_data(project: Project, *, seed: int, reporter: Reporter) -> None:
     reporter.log(f"demo data: {project.counts().pool} rows in the pool, targets {', '.join(files.targets)}")
 
 
-def _part(folder: JobFolder, name: str, kind: str, config: dict[str, object]) -> JobFolder:
-    path = Path(folder.path / name)
+def _part(folder: JobFolder, kind: str, config: dict[str, object]) -> JobFolder:
+    path = Path(folder.path / kind)
     if (path / "spec.json").exists():
         return JobFolder.open(path)
     return JobFolder.create(path, {**folder.spec, "kind": kind, "config": config, "run": None})

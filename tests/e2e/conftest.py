@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -102,11 +102,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     process.wait(10)
 
 
+# Opened at a deep link, Streamlit's client looks for its server below the page's path first, is told 404, and goes on.
+PROBES = ("/_stcore/health", "/_stcore/host-config")
+
+
 def watch(page: Page, address: str) -> Watched:
     """Record what `page` does; only requests to `address` (and data and blob addresses) are its own."""
     watched = Watched(page)
     own = (address, address.replace("http", "ws", 1), "data:", "blob:")
-    page.on("console", lambda m: watched.errors.append(m.text) if m.type == "error" else None)
+
+    def listen(message: ConsoleMessage) -> None:
+        url = message.location["url"]
+        if message.type == "error" and not (url.startswith(address) and url.endswith(PROBES)):
+            watched.errors.append(f"{message.text} ({url})")
+
+    page.on("console", listen)
     page.on("pageerror", lambda e: watched.errors.append(str(e)))
     page.on("request", lambda r: None if r.url.startswith(own) else watched.foreign.append(r.url))
     return watched

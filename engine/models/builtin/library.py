@@ -63,11 +63,20 @@ def _cut(text: str) -> Iterator[str]:
 
 
 def _functions(text: str) -> Iterator[tuple[str, str]]:
+    lines = text.split("\n")
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.FunctionDef):
             continue
         summary = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ").strip()
-        code = ast.get_source_segment(text, node) or ""
+        code = _segment(lines, node)
         if summary and len(code) <= LONGEST_FUNCTION:
             arguments = ", ".join(argument.arg for argument in node.args.args)
             yield f"Write a Python function `{node.name}({arguments})`. {summary}", f"```python\n{code}\n```"
+
+
+def _segment(lines: list[str], node: ast.FunctionDef) -> str:
+    """What `ast.get_source_segment` gives, without splitting the whole source again for every node."""
+    part = lines[node.lineno - 1 : node.end_lineno]
+    part[-1] = part[-1].encode()[: node.end_col_offset].decode()
+    part[0] = part[0].encode()[node.col_offset :].decode()
+    return "\n".join(part)

@@ -15,6 +15,8 @@ from tests.e2e.conftest import Server, Watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 BUILD_MS = 400_000
+READING_MS = 2_000  # a person reads a sample before deciding; a key pressed while the page is still drawn goes nowhere
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +86,13 @@ def test_from_the_demo_to_an_exported_file(watched: Watched, server: Server, dem
 
     open_step(page, "Review")
     page.get_by_role("button", name="Lasso on the map").click()
-    expect(page.get_by_text(re.compile("^1 of "))).to_be_visible()
+    expect(page.get_by_text(f"1 of {total:,} samples")).to_be_visible()
+    page.wait_for_timeout(READING_MS)
     picture(page, "review")
     for key, place in (("a", 2), ("x", 3), ("s", 4)):
         page.keyboard.press(key)
         expect(page.get_by_text(re.compile(f"^{place} of "))).to_be_visible()
+        page.wait_for_timeout(READING_MS)
     decided = project.decision_log(limit=3)
     assert [entry.decision for entry in decided] == ["skip", "reject", "approve"]
     page.keyboard.press("u")

@@ -1,27 +1,32 @@
-"""Which parameters a gradient is taken in: the linear weights of the transformer blocks, found by structure.
+"""Which parameters a gradient is taken in: by default the linear weights of the transformer blocks, by structure.
 
 Notation. A *block* is one element of the model's stack of transformer layers, whatever it is called
-(`model.layers`, `transformer.h`, `gpt_neox.layers` …). A *site* is one weight matrix W of shape (out, in) applied as
-y = W x inside a block. The sites are the parameter set of every method of a run (no embeddings, norms, biases or
-head), so that all of them estimate one quantity.
+(`model.layers`, `transformer.h`, `gpt_neox.layers` …). A *site* is one parameter, read as a matrix (out, in): a
+linear weight W applied as y = W x; a token embedding (vocabulary, hidden), which is a linear weight applied to one-hot
+tokens, so that an embedding tied to the output head is one site with two uses; or the weight or bias of a norm, read
+as (n, 1). The sites are the parameter set of every method of a run, so that all of them estimate one quantity.
 
-Knows nothing of data, losses or projections, and never changes a model.
+Knows nothing of data, losses or projections, and never changes a model. `subsets` chooses among the sites.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import Tensor, nn
 
 from engine.errors import EngineError
 
+Kind = Literal["linear", "embedding", "vector"]
+
 
 @dataclass(frozen=True)
 class Site:
-    """One weight matrix of the parameter set.
+    """One parameter of the parameter set.
 
-    `weight` of `module` is (out, in) for `nn.Linear` and (in, out) for GPT-2's Conv1D (`transposed`); the gradient is
-    always written as (out, in). `tied` are further modules that hold the very same weight.
+    `weight` of `module` is (out, in) for `nn.Linear` and `nn.Embedding`, (in, out) for GPT-2's Conv1D (`transposed`),
+    and (out,) with in = 1 for a `vector`, the parameter called `parameter` of a norm; the gradient is always written
+    as (out, in). `tied` are further modules that hold the very same weight.
     """
 
     name: str
@@ -30,11 +35,19 @@ class Site:
     out_features: int
     transposed: bool = False
     tied: tuple[nn.Module, ...] = ()
+    parameter: str = "weight"
+    kind: Kind = "linear"
 
     @property
     def weight(self) -> Tensor:
         """The parameter itself, in the module's own layout."""
-        return self.module.weight  # type: ignore[return-value]
+        return getattr(self.module, self.parameter)
+
+    def as_matrix(self, values: Tensor) -> Tensor:
+        """Values in the module's own layout, such as a gradient or the weight itself, as a view (out, in)."""
+        if self.kind == "vector":
+            return values.unsqueeze(1)
+        return values.T if self.transposed else values
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -86,7 +99,7 @@ def block_linears(model: nn.Module, last: int | None = None) -> list[Site]:
         )
     start = 0 if last is None else count - last
     sites = [site for index in range(start, count) for site in _linears(stack.blocks[index], f"{stack.name}.{index}")]
-    return _join_tied(sites)
+    return join_tied(sites)
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -101,7 +114,8 @@ def _is_conv1d(module: nn.Module) -> bool:
     )
 
 
-def _site(name: str, module: nn.Module) -> Site:
+def linear_site(name: str, module: nn.Module) -> Site:
+    """The site of a linear module."""
     transposed = _is_conv1d(module)
     rows, columns = module.weight.shape  # type: ignore[misc]
     out_features, in_features = (columns, rows) if transposed else (rows, columns)
@@ -110,10 +124,11 @@ def _site(name: str, module: nn.Module) -> Site:
 
 def _linears(root: nn.Module, prefix: str = "") -> list[Site]:
     named = root.named_modules(prefix=prefix)
-    return [_site(name, module) for name, module in named if is_linear(module)]
+    return [linear_site(name, module) for name, module in named if is_linear(module)]
 
 
-def _join_tied(sites: list[Site]) -> list[Site]:
+def join_tied(sites: list[Site]) -> list[Site]:
+    """The sites with those that hold one parameter made one, at the place of the first."""
     groups: dict[int, list[Site]] = {}
     for site in sites:
         groups.setdefault(id(site.weight), []).append(site)
@@ -126,7 +141,7 @@ def _joined(group: list[Site]) -> Site:
     for site in group[1:]:
         if site.module is not first.module and all(site.module is not other for other in others):
             others.append(site.module)
-    return Site(first.name, first.module, first.in_features, first.out_features, first.transposed, tuple(others))
+    return replace(first, tied=tuple(others))
 
 
 def _outermost_lists(module: nn.Module, prefix: str) -> Iterator[Stack]:

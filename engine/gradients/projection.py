@@ -9,7 +9,6 @@ Every random number comes from the raw bits of a PCG64 generator keyed by seed, 
 device, for any batch, for any subset of the sites. (METHODS section 1, "Gradient projection".)
 """
 
-import hashlib
 from collections.abc import Sequence
 from math import isqrt, sqrt
 
@@ -19,22 +18,13 @@ from scipy.fft import dct
 from torch import Tensor
 
 from engine.errors import EngineError
+from engine.gradients.keyed import keyed_generator, signs
+from engine.gradients.layers import layer_gradients
 from engine.gradients.parameters import Site
 
+__all__ = ["FactoredProjection", "Hadamard", "LayerHadamard", "Projection", "keyed_generator", "signs", "width_for"]
+
 MIX = 8  # the Hadamard blocks are at least this many, so that padding adds at most an eighth
-
-
-def keyed_generator(*key: object) -> np.random.PCG64:
-    """A bit generator whose stream depends on `key` alone."""
-    digest = hashlib.sha256("\x1f".join(str(part) for part in key).encode()).digest()
-    return np.random.PCG64(int.from_bytes(digest[:16], "big"))
-
-
-def signs(count: int, *key: object) -> np.ndarray:
-    """`count` independent signs, float32 of ±1, fixed by `key`."""
-    words = keyed_generator(*key).random_raw(-(-count // 64))
-    bits = np.unpackbits(np.atleast_1d(words).astype("<u8").view(np.uint8))[:count]
-    return bits.astype(np.float32) * 2 - 1
 
 
 def width_for(sites: Sequence[Site], dim: int) -> int:
@@ -48,15 +38,17 @@ def _total(sites: Sequence[Site], width: int) -> int:
     return sum(min(width, site.out_features) * min(width, site.in_features) for site in sites)
 
 
-class FactoredProjection:
-    """Two-sided Rademacher projection of every site, concatenated in the order of `sites`.
+class Projection:
+    """What every projection of a list of sites has: where each site's coordinates lie, and how they are finished.
 
-    `width` w gives w·w coordinates per site; `compress` k sends the concatenation through a `Hadamard` to k (for deep
-    models, where the concatenation itself is long). `.dim` is the number of coordinates a gradient ends with.
-    Raises `EngineError` for no sites, a width below 1, repeated site names or a `compress` above the concatenation.
+    `offsets` bound the coordinates of each site among `raw_dim`; `compress` k sends the concatenation through a
+    `Hadamard` to k (for deep models, where the concatenation itself is long). `.dim` is the number of coordinates a
+    gradient ends with. `needs_matrix` says that a layer's whole gradient is formed in any case.
     """
 
-    def __init__(self, sites: Sequence[Site], *, width: int = 48, seed: int = 0, compress: int | None = None) -> None:
+    needs_matrix = False
+
+    def __init__(self, sites: Sequence[Site], *, width: int, seed: int, compress: int | None) -> None:
         if not sites:
             raise EngineError("A projection needs at least one layer; got none.")
         if width < 1:
@@ -70,10 +62,33 @@ class FactoredProjection:
         self.raw_dim = int(self.offsets[-1])
         self.hadamard = None if compress is None else Hadamard(self.raw_dim, compress, seed=seed)
         self.dim = self.raw_dim if compress is None else compress
-        self._cache: dict[tuple[str, torch.device], tuple[Tensor | None, Tensor | None]] = {}
 
     def _size(self, site: Site) -> int:
         return min(self.width, site.out_features) * min(self.width, site.in_features)
+
+    def project(self, site: Site, signal: Tensor, inputs: Tensor) -> Tensor:
+        """Projected weight gradients (B, size) from g = dL/dy (B, T, out) and a = x (B, T, in)."""
+        raise NotImplementedError
+
+    def project_matrix(self, site: Site, gradient: Tensor) -> Tensor:
+        """Projected weight gradients (b, size) from the gradients themselves (b, out, in)."""
+        raise NotImplementedError
+
+    def finish(self, gradients: Tensor) -> Tensor:
+        """The concatenation (B, raw_dim), sent through the Hadamard projection where there is one: (B, dim)."""
+        return gradients if self.hadamard is None else self.hadamard(gradients)
+
+
+class FactoredProjection(Projection):
+    """Two-sided Rademacher projection of every site, concatenated in the order of `sites`.
+
+    `width` w gives w·w coordinates per site. Raises `EngineError` for no sites, a width below 1, repeated site names
+    or a `compress` above the concatenation.
+    """
+
+    def __init__(self, sites: Sequence[Site], *, width: int = 48, seed: int = 0, compress: int | None = None) -> None:
+        super().__init__(sites, width=width, seed=seed, compress=compress)
+        self._cache: dict[tuple[str, torch.device], tuple[Tensor | None, Tensor | None]] = {}
 
     def _side(self, site: Site, side: str, features: int) -> Tensor | None:
         if features <= self.width:
@@ -104,9 +119,44 @@ class FactoredProjection:
         right = inputs if p_in is None else inputs @ p_in.T  # (B, T, w_in)
         return (left.transpose(1, 2) @ right).flatten(1)  # (B, w_out·w_in)
 
-    def finish(self, gradients: Tensor) -> Tensor:
-        """The concatenation (B, raw_dim), sent through the Hadamard projection where there is one: (B, dim)."""
-        return gradients if self.hadamard is None else self.hadamard(gradients)
+    def project_matrix(self, site: Site, gradient: Tensor) -> Tensor:
+        """Projected weight gradients (b, w·w) from the gradients themselves (b, out, in): P_out G P_inᵀ."""
+        p_out, p_in = self.factors(site, gradient.device)
+        left = gradient if p_out is None else p_out @ gradient  # (b, w_out, in)
+        return (left if p_in is None else left @ p_in.T).flatten(1)  # (b, w_out·w_in)
+
+
+class LayerHadamard(Projection):
+    """Blocked randomised Hadamard projection of every site's flattened gradient, concatenated in the order of `sites`.
+
+    For conditioned gradients, whose matrix is formed anyhow, and wherever a projection that treats the two sides alike
+    is wanted. A site has as many coordinates as in the factored projection of the same `width`; a gradient of no more
+    coordinates than that is kept as it is. Signs and rows are fixed by seed and site name. Raises `EngineError` as
+    `FactoredProjection` does.
+    """
+
+    needs_matrix = True
+
+    def __init__(self, sites: Sequence[Site], *, width: int = 48, seed: int = 0, compress: int | None = None) -> None:
+        super().__init__(sites, width=width, seed=seed, compress=compress)
+        self._transforms: dict[str, Hadamard | None] = {}
+
+    def transform(self, site: Site) -> "Hadamard | None":
+        """The projection of this site's flattened gradient; None stands for the identity."""
+        if site.name not in self._transforms:
+            length, kept = site.out_features * site.in_features, self._size(site)
+            made = None if kept == length else Hadamard(length, kept, seed=self.seed, name=site.name)
+            self._transforms[site.name] = made
+        return self._transforms[site.name]
+
+    def project(self, site: Site, signal: Tensor, inputs: Tensor) -> Tensor:
+        """Projected weight gradients (B, size), the layer's gradient formed for a few rows at a time."""
+        return torch.cat([self.project_matrix(site, each) for _, each in layer_gradients(signal, inputs)])
+
+    def project_matrix(self, site: Site, gradient: Tensor) -> Tensor:
+        """Projected weight gradients (b, size) from the gradients themselves (b, out, in)."""
+        transform = self.transform(site)
+        return gradient.flatten(1) if transform is None else transform(gradient.flatten(1))
 
 
 class Hadamard:
@@ -115,18 +165,19 @@ class Hadamard:
     P = √(N/k) · R · (C_m ⊗ H_b) · D: pad n to N = m·b (b a power of two, m between 8 and 16 for n of 16 or more, so
     the padding is at most an eighth; m = 1 below), random signs D, the orthonormal fast Walsh–Hadamard transform H_b
     inside each of the m blocks, an orthonormal cosine transform C_m across them (a spike is spread over all N
-    coordinates, none above √(2/N)), and R a uniform draw without replacement of k of *all* N coordinates.
-    Raises `EngineError` unless 1 ≤ k ≤ n.
+    coordinates, none above √(2/N)), and R a uniform draw without replacement of k of *all* N coordinates. The draws are
+    fixed by seed, n and `name`. Raises `EngineError` unless 1 ≤ k ≤ n.
     """
 
-    def __init__(self, n: int, k: int, *, seed: int = 0) -> None:
+    def __init__(self, n: int, k: int, *, seed: int = 0, name: str | None = None) -> None:
         if not 1 <= k <= n:
             raise EngineError(f"A Hadamard projection of length {n} to {k} was asked for; the result must be 1 to {n}.")
         self.n, self.k, self.seed = n, k, seed
+        key = (seed, n) if name is None else (seed, n, name)
         self.block, self.padded = _padded(n)
-        words = np.atleast_1d(keyed_generator("hadamard rows", seed, n).random_raw(self.padded))
+        words = np.atleast_1d(keyed_generator("hadamard rows", *key).random_raw(self.padded))
         self.kept = torch.from_numpy(np.sort(np.argsort(words, kind="stable")[:k]))
-        self.signs = torch.from_numpy(signs(n, "hadamard signs", seed, n))
+        self.signs = torch.from_numpy(signs(n, "hadamard signs", *key))
         count = self.padded // self.block
         self.mix = torch.from_numpy(dct(np.eye(count), axis=0, norm="ortho").astype(np.float32))
 

@@ -182,7 +182,7 @@ def test_both_forms_of_the_ghost_norm(length, monkeypatch):
     g, a = torch.randn(5, length, 6, generator=generator), torch.randn(5, length, 7, generator=generator)
     expected = torch.einsum("bto,bti->boi", g, a).square().sum(dim=(1, 2))
     torch.testing.assert_close(ghost_squared_norm(g, a).float(), expected, rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr("engine.gradients.persample.GHOST_ELEMENTS", 50)
+    monkeypatch.setattr("engine.gradients.layers.GHOST_ELEMENTS", 50)
     torch.testing.assert_close(ghost_squared_norm(g, a).float(), expected, rtol=1e-4, atol=1e-4)
 
 

@@ -10,6 +10,7 @@ device, for any batch, for any subset of the sites. (METHODS section 1, "Gradien
 """
 
 from collections.abc import Sequence
+from functools import cache
 from math import isqrt, sqrt
 
 import numpy as np
@@ -25,6 +26,7 @@ from engine.gradients.parameters import Site
 __all__ = ["FactoredProjection", "Hadamard", "LayerHadamard", "Projection", "keyed_generator", "signs", "width_for"]
 
 MIX = 8  # the Hadamard blocks are at least this many, so that padding adds at most an eighth
+RADIX_BITS = 5  # the Walsh–Hadamard transform goes by products with matrices of at most 32: fastest on a CPU
 
 
 def width_for(sites: Sequence[Site], dim: int) -> int:
@@ -201,12 +203,30 @@ def _padded(n: int) -> tuple[int, int]:
 
 
 def walsh_hadamard(x: Tensor) -> Tensor:
-    """Orthonormal Walsh–Hadamard transform (natural order) of the last axis, whose length is a power of two."""
+    """Orthonormal Walsh–Hadamard transform (natural order) of the last axis, whose length is a power of two.
+
+    H of length 2^(p+q) is the Kronecker product of those of 2^p and 2^q, so the transform is a few matrix products with
+    small Hadamard matrices, in any order: several times faster than passes of sums and differences.
+    """
     length = x.shape[-1]
-    y, half = x, 1
-    while half < length:
-        pairs = y.unflatten(-1, (-1, 2, half))  # (…, length/2h, 2, h)
-        first, second = pairs[..., 0, :], pairs[..., 1, :]
-        y = torch.stack((first + second, first - second), dim=-2).flatten(-3)  # (…, length)
-        half *= 2
-    return y / sqrt(length)
+    y, inner = x, 1
+    for size in _radices(length):
+        matrix = _hadamard_matrix(size).to(x)
+        y = y.reshape(-1, size) @ matrix if inner == 1 else matrix @ y.reshape(-1, size, inner)
+        inner *= size
+    return y.reshape(x.shape) / sqrt(length)
+
+
+def _radices(length: int) -> list[int]:
+    """Powers of two of at most `RADIX_BITS` bits, as equal as can be, whose product is `length`."""
+    bits = length.bit_length() - 1
+    count = -(-bits // RADIX_BITS)
+    return [1 << (bits // count + (k < bits % count)) for k in range(count)]
+
+
+@cache
+def _hadamard_matrix(size: int) -> Tensor:
+    matrix = torch.ones(1, 1)
+    while len(matrix) < size:
+        matrix = torch.cat([torch.cat([matrix, matrix], dim=1), torch.cat([matrix, -matrix], dim=1)])
+    return matrix

@@ -1,9 +1,10 @@
 """How far propagated scores can be trusted: measured on the audit slice, which nothing was fitted on.
 
 Notation. m audit rows, s columns (one per target set); `exact` and `estimated` are (m, s). The overall figures compare
-the aggregates, the mean over the columns. Every figure is a `Measure`: a value, where asked for a 90 % percentile
-bootstrap interval over rows, or None with the reason why it is undefined (too few rows, a constant column) — never a
-number that stands in for one. R² is 1 − Σ(exact − estimated)² / Σ(exact − mean)²; below 0 is worse than the mean.
+the combinations of the columns, their mean unless said. Every figure is a `Measure`: a value, where asked for a 90 %
+percentile bootstrap interval over rows, or None with the reason why it is undefined (too few rows, a constant column)
+— never a number that stands in for one. R² is 1 − Σ(exact − estimated)² / Σ(exact − mean)²; below 0 is worse than the
+mean.
 
 Measures what it is given; it neither draws the slice nor corrects anything.
 """
@@ -17,7 +18,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from engine.errors import EngineError
-from engine.influence.scores import over_sets
+from engine.influence.scores import Combination
 
 LEVEL = 0.9
 LEAST_ROWS = 3  # below, a rank correlation says nothing
@@ -69,13 +70,15 @@ def fidelity(
     names: Sequence[str],
     generator: np.random.Generator,
     lengths: np.ndarray | None = None,
+    combine: Combination | None = None,
     top: float = 0.1,
     resamples: int = 1000,
 ) -> Fidelity:
     """The fidelity report of estimated (m, s) against exact (m, s) columns named `names`.
 
-    `lengths` (m,) are the rows' lengths in tokens. `generator` drives the bootstrap. Rows that are not finite in
-    either matrix are left out and counted. Raises `EngineError` for shapes that do not match.
+    `combine` joins the columns (their mean by default). `lengths` (m,) are the rows' lengths in tokens. `generator`
+    drives the bootstrap. Rows that are not finite in either matrix are left out and counted. Raises `EngineError` for
+    shapes that do not match.
     """
     if exact.shape != estimated.shape or exact.ndim != 2 or exact.shape[1] != len(names):
         raise EngineError(
@@ -84,7 +87,8 @@ def fidelity(
         )
     good = np.isfinite(exact).all(axis=1) & np.isfinite(estimated).all(axis=1)
     exact, estimated = np.asarray(exact[good], np.float64), np.asarray(estimated[good], np.float64)
-    truth, guess = over_sets(exact), over_sets(estimated)
+    combine = combine or Combination()
+    truth, guess = combine(exact), combine(estimated)
     draws = generator.integers(0, max(len(exact), 1), (resamples, len(exact)))  # (resamples, m)
     kept = None if lengths is None else np.asarray(lengths)[good]
     return Fidelity(

@@ -1,15 +1,15 @@
-"""From gradients to scores: the matrix P (pool row, target), columns per target set, and one score per row.
+"""From gradients to scores: the matrix P (pool row, target item), and one score per row from its columns.
 
 Notation. g_i is the (projected) gradient of pool row i, g_j that of target item j. P_ij = <g_i, g_j> (`inner-product`)
 or <g_i, g_j> / (‖g_i‖ ‖g_j‖) (`cosine`); higher is better: a step along −g_i lowers the loss of j by η P_ij. A *column*
-is one named target set: the mean or the maximum of P over its items; the aggregate is the mean over the columns. The
-norms are the caller's true ones where given (then a cosine of projected gradients may pass 1 a little), else those of
-the vectors themselves.
+is one named target set: the mean or the maximum of P over its items; a `Combination` joins the columns. The norms are
+the caller's true ones where given (then a cosine of projected gradients may pass 1 a little), else the vectors' own.
 
 A row or an item whose gradient is zero or not finite has no score: that row, or that item, is NaN and nothing else.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -23,17 +23,6 @@ Aggregate = Literal["mean", "max"]
 
 UNSCORABLE, EXACT, PROPAGATED = 0, 1, 2
 STATUS = {UNSCORABLE: "unscorable", EXACT: "exact", PROPAGATED: "propagated"}
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    return values.mean(axis=1, dtype=np.float64)  # wide, so that the memory layout cannot show in the last digit
-
-
-def _max(values: np.ndarray) -> np.ndarray:
-    return values.max(axis=1)
-
-
-REDUCTIONS: dict[Aggregate, Callable[[np.ndarray], np.ndarray]] = {"mean": _mean, "max": _max}
 
 
 class TargetSide:
@@ -70,22 +59,6 @@ class TargetSide:
         return products.masked_fill(unusable[:, None] | self.unusable[None, :], torch.nan)
 
 
-def score_matrix(
-    grads: np.ndarray,
-    target_grads: np.ndarray,
-    *,
-    unit: Unit = "cosine",
-    norms: np.ndarray | None = None,
-    target_norms: np.ndarray | None = None,
-) -> np.ndarray:
-    """P (n, t) float32 from gradients (n, k) and target gradients (t, k); higher is better.
-
-    `norms` (n,) and `target_norms` (t,) replace the vectors' own in the cosine, and say in either unit which rows
-    have a gradient at all. Raises `EngineError` for an unknown unit, unequal widths, or targets that are all unusable.
-    """
-    return TargetSide(target_grads, unit=unit, norms=target_norms)(_tensor(grads), norms).numpy()
-
-
 def _tensor(values: np.ndarray | Tensor) -> Tensor:
     """The same numbers as a tensor; an array that may not be written to (memory-mapped) is copied."""
     return values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements="W"))
@@ -101,49 +74,43 @@ def _ready(vectors: Tensor, norms: np.ndarray | Tensor | None, unit: Unit) -> tu
     return (values / scale[:, None]).masked_fill(~good[:, None], 0), ~good
 
 
-def columns_of(matrix: np.ndarray, sets: Mapping[str, Sequence[int]], *, aggregate: Aggregate = "mean") -> np.ndarray:
-    """One column per target set (n, s) float32: the mean or maximum of P (n, t) over the set's usable items.
+@dataclass(frozen=True)
+class Combination:
+    """How the columns of the target sets join into one score per row; sets to avoid have negative weights.
 
-    `sets` maps a name to its columns of P. An item that is NaN in every scorable row is left out. Raises
-    `EngineError` for an unknown aggregate, no set, an empty set or a set without a usable item.
+    `across` "mean": Σ_s w_s·c_s / Σ_s |w_s|. "max": the largest w_s·c_s of the sets that count for a row, less the
+    largest |w_s|·c_s of those that count against it (LESS takes the maximum over sub-tasks, arXiv 2402.04333).
+    `weights` None: 1 each. Raises `EngineError` for an unknown name, or weights that are zero or not finite.
     """
-    if aggregate not in REDUCTIONS:
-        raise EngineError(f"The aggregate is {aggregate!r}; it must be one of: {', '.join(REDUCTIONS)}.")
-    if not sets:
-        raise EngineError("Scores need at least one target set; got none.")
-    usable = usable_items(matrix)
-    return np.stack([_column(matrix, name, items, usable, aggregate) for name, items in sets.items()], axis=1)
 
+    weights: tuple[float, ...] | None = None
+    across: Aggregate = "mean"
 
-def usable_items(matrix: np.ndarray) -> np.ndarray:
-    """Which target items (t,) have a score in some row; all of them for a matrix without a scorable row."""
-    finite = np.isfinite(matrix)
-    return finite.any(axis=0) | ~finite.any()
+    def __post_init__(self) -> None:
+        """Refuse an unknown rule and weights without a meaning."""
+        if self.across not in get_args(Aggregate):
+            raise EngineError(f"The aggregate is {self.across!r}; it must be one of: {', '.join(get_args(Aggregate))}.")
+        if self.weights is not None and not all(np.isfinite(w) and w != 0 for w in self.weights):
+            raise EngineError(f"Target weights must be numbers other than 0; got {self.weights}.")
 
-
-def _column(
-    matrix: np.ndarray, name: str, items: Sequence[int], usable: np.ndarray, aggregate: Aggregate
-) -> np.ndarray:
-    chosen = np.asarray(items, dtype=np.int64)
-    kept = chosen[usable[chosen]] if len(chosen) else chosen
-    if len(kept) == 0:
-        raise EngineError(
-            f"Target set {name!r} has no item with a usable gradient ({len(chosen)} given). Check that its rows have "
-            "a response the model can read, or score without it. Nothing was scored."
-        )
-    return REDUCTIONS[aggregate](matrix[:, kept]).astype(np.float32)
+    def __call__(self, columns: np.ndarray) -> np.ndarray:
+        """The combined score (n,) float32 of columns (n, s); NaN where a column is. Without a set it is NaN."""
+        weights = np.ones(columns.shape[1]) if self.weights is None else np.asarray(self.weights)
+        if len(weights) != columns.shape[1]:
+            raise EngineError(f"{len(weights)} weights were given for {columns.shape[1]} target sets.")
+        if not len(weights):
+            return np.full(len(columns), np.nan, dtype=np.float32)
+        weighted = columns * weights  # (n, s) float64
+        if self.across == "mean":
+            return (weighted.sum(axis=1) / np.abs(weights).sum()).astype(np.float32)
+        parts = [part.max(axis=1) for part in (weighted[:, weights > 0],) if part.shape[1]]
+        parts += [-(-part).max(axis=1) for part in (weighted[:, weights < 0],) if part.shape[1]]
+        return np.sum(parts, axis=0).astype(np.float32)
 
 
 def over_sets(columns: np.ndarray) -> np.ndarray:
-    """The aggregate score (n,) float32: the mean over the target sets' columns (n, s)."""
-    return _mean(columns).astype(np.float32)
-
-
-def round_robin_input(matrix: np.ndarray, sets: Mapping[str, Sequence[int]]) -> np.ndarray:
-    """The item columns of P (n, u) float32 that take turns in a round robin: every usable item of every set, once."""
-    usable = usable_items(matrix)
-    named = sorted({int(item) for items in sets.values() for item in items})
-    return np.ascontiguousarray(matrix[:, [item for item in named if usable[item]]], dtype=np.float32)
+    """The plain combination (n,) float32: the mean over the target sets' columns (n, s)."""
+    return Combination()(columns)
 
 
 def status_of(scores: np.ndarray, exact: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -5,19 +5,17 @@ import pytest
 import torch
 
 from engine.errors import EngineError
-from engine.influence.scores import (
-    TargetSide,
-    columns_of,
-    over_sets,
-    round_robin_input,
-    score_matrix,
-    status_of,
-    usable_items,
-)
+from engine.influence.scores import Combination, TargetSide, over_sets, status_of
 
 RNG = np.random.default_rng(0)
 GRADS = RNG.normal(size=(7, 5)).astype(np.float32)
 TARGETS = RNG.normal(size=(4, 5)).astype(np.float32)
+
+
+def score_matrix(grads, target_grads, *, unit="cosine", norms=None, target_norms=None):
+    """P (n, t) in one call."""
+    pool = torch.from_numpy(np.array(grads, dtype=np.float32))
+    return TargetSide(target_grads, unit=unit, norms=target_norms)(pool, norms).numpy()
 
 
 def loop(unit, norms=None, target_norms=None):
@@ -79,10 +77,8 @@ def test_a_bad_target_item_is_left_out():
     targets = TARGETS.copy()
     targets[1] = 0
     found = score_matrix(GRADS, targets)
-    assert np.isnan(found[:, 1]).all() and usable_items(found).tolist() == [True, False, True, True]
-    columns = columns_of(found, {"a": [0, 1], "b": [2, 3]})
-    np.testing.assert_allclose(columns[:, 0], found[:, 0])
-    assert np.isfinite(columns).all()
+    assert np.isnan(found[:, 1]).all() and np.isfinite(np.delete(found, 1, axis=1)).all()
+    np.testing.assert_array_equal(np.delete(found, 1, axis=1), np.delete(score_matrix(GRADS, TARGETS), 1, axis=1))
 
 
 def test_read_only_gradients_are_scored(tmp_path):
@@ -118,35 +114,48 @@ def test_refusals():
         score_matrix(GRADS, TARGETS[:, :3])
     with pytest.raises(EngineError, match="No target item"):
         score_matrix(GRADS, np.zeros((2, 5)))
-    matrix = score_matrix(GRADS, TARGETS)
-    with pytest.raises(EngineError, match="mean, max"):
-        columns_of(matrix, {"a": [0]}, aggregate="median")
-    with pytest.raises(EngineError, match="at least one target set"):
-        columns_of(matrix, {})
-    with pytest.raises(EngineError, match="'empty' has no item"):
-        columns_of(matrix, {"empty": []})
 
 
-def test_columns_and_aggregate():
-    matrix = score_matrix(GRADS, TARGETS)
-    sets = {"a": [0, 2, 3], "b": [1]}
-    mean, best = columns_of(matrix, sets), columns_of(matrix, sets, aggregate="max")
-    np.testing.assert_allclose(mean[:, 0], matrix[:, [0, 2, 3]].mean(axis=1), rtol=1e-6)
-    np.testing.assert_allclose(best[:, 0], matrix[:, [0, 2, 3]].max(axis=1))
-    np.testing.assert_allclose(mean[:, 1], matrix[:, 1])
-    # the aggregate weighs sets, not items
-    np.testing.assert_allclose(over_sets(mean), (mean[:, 0] + mean[:, 1]) / 2, rtol=1e-6)
+COLUMNS = RNG.normal(size=(6, 3)).astype(np.float32)
 
 
-def test_an_unscorable_row_is_nan_in_every_column_and_alone():
-    matrix = score_matrix(np.vstack([GRADS, np.zeros((1, 5))]), TARGETS)
-    columns = columns_of(matrix, {"a": [0, 1], "b": [2, 3]}, aggregate="max")
-    assert np.flatnonzero(np.isnan(columns).any(axis=1)).tolist() == [7]
-    assert status_of(over_sets(columns), [0, 7]).tolist() == [1, 2, 2, 2, 2, 2, 2, 0]
+def test_the_plain_combination_is_the_mean_over_sets():
+    np.testing.assert_allclose(over_sets(COLUMNS), COLUMNS.mean(axis=1), rtol=1e-6)
+    assert over_sets(COLUMNS).dtype == np.float32
 
 
-def test_round_robin_takes_every_usable_item_once():
-    matrix = score_matrix(GRADS, TARGETS)
-    matrix[:, 2] = np.nan
-    found = round_robin_input(matrix, {"a": [3, 0], "b": [2, 3]})
-    np.testing.assert_array_equal(found, matrix[:, [0, 3]])
+def test_weights_scale_and_sets_to_avoid_count_against():
+    found = Combination((2.0, 1.0, -1.0))(COLUMNS)
+    np.testing.assert_allclose(found, (2 * COLUMNS[:, 0] + COLUMNS[:, 1] - COLUMNS[:, 2]) / 4, rtol=1e-5)
+    np.testing.assert_allclose(Combination((-3.0,))(COLUMNS[:, :1]), -COLUMNS[:, 0], rtol=1e-6)
+
+
+def test_the_maximum_is_over_sets_that_help_less_the_worst_that_harms():
+    found = Combination((1.0, 2.0, -0.5), "max")(COLUMNS)
+    helps = np.maximum(COLUMNS[:, 0], 2 * COLUMNS[:, 1])
+    np.testing.assert_allclose(found, helps - 0.5 * COLUMNS[:, 2], rtol=1e-5)
+    two = Combination((-1.0, -1.0), "max")(COLUMNS[:, :2])
+    np.testing.assert_allclose(two, -COLUMNS[:, :2].max(axis=1), rtol=1e-6)
+
+
+def test_a_row_without_a_score_is_nan_alone_and_unscorable():
+    columns = COLUMNS.copy()
+    columns[4, 1] = np.nan
+    for combine in (Combination(), Combination((1.0, 1.0, -1.0), "max")):
+        assert np.flatnonzero(np.isnan(combine(columns))).tolist() == [4]
+    assert status_of(over_sets(columns), [0, 4]).tolist() == [1, 2, 2, 2, 0, 2]
+    assert np.isnan(Combination()(np.zeros((2, 0)))).all()
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: Combination(across="median"), "mean, max"),
+        (lambda: Combination((1.0, 0.0)), "other than 0"),
+        (lambda: Combination((1.0, float("nan"))), "other than 0"),
+        (lambda: Combination((1.0,))(COLUMNS), "1 weights were given for 3"),
+    ],
+)
+def test_combinations_without_a_meaning_are_refused(build, says):
+    with pytest.raises(EngineError, match=says):
+        build()

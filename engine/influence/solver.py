@@ -21,6 +21,8 @@ from engine.influence.simplex import project
 
 NEWTON_STEPS = 100
 FACE_STEPS = 20
+FALL = 4.0  # factor by which λ falls where Newton's method needs a nearer start
+SETTLED = 1e-14
 OUTER_STEPS = 300
 ARMIJO = 1e-4
 GRAM_ROWS = 1 << 15
@@ -71,7 +73,10 @@ def minimise(problem: Problem, lam: float, *, tolerance: float, near: Solution |
     start = project(problem.p, lam, problem.total) if near is None else near.w
     dual = problem.positive.T @ start if near is None else near.dual
     if problem.negative.shape[1] == 0:
-        return _convex(problem, problem.p, dual, lam, tolerance)
+        solved = _convex(problem, problem.p, dual, lam, tolerance)
+        gap = _relative_gap(problem, solved.w, lam)
+        polished = solved.w if gap <= tolerance else _polished(problem, solved.w, lam)
+        return Solution(polished, solved.dual) if _relative_gap(problem, polished, lam) < gap else solved
     found = Solution(start, dual)
     for _ in range(OUTER_STEPS):
         if _relative_gap(problem, found.w, lam) <= tolerance:
@@ -86,7 +91,20 @@ def minimise(problem: Problem, lam: float, *, tolerance: float, near: Solution |
 
 
 def _convex(problem: Problem, linear: np.ndarray, dual: np.ndarray, lam: float, tolerance: float) -> Solution:
-    """Maximise D from `dual` by Newton steps with backtracking."""
+    """Maximise D: straight from `dual`, or where that does not settle along falling λ, each from the one before."""
+    found, settled = _newton(problem, linear, dual, lam, tolerance)
+    if settled:
+        return found
+    first = max(problem.eta * problem.size, lam)
+    for between in np.geomspace(first, lam, 1 + int(np.ceil(np.log(first / lam) / np.log(FALL)))):
+        found, _ = _newton(problem, linear, found.dual, float(between), tolerance)
+    return found
+
+
+def _newton(
+    problem: Problem, linear: np.ndarray, dual: np.ndarray, lam: float, tolerance: float
+) -> tuple[Solution, bool]:
+    """Newton steps with backtracking from `dual`; whether the duality gap has become negligible."""
     a, total = problem.positive, problem.total
     value, w, gradient = _dual_value(a, linear, dual, lam, total)
     for _ in range(NEWTON_STEPS):
@@ -106,7 +124,8 @@ def _convex(problem: Problem, linear: np.ndarray, dual: np.ndarray, lam: float, 
         if stuck:
             break
         dual, (value, w, gradient) = moved, trial
-    return Solution(w, dual)
+    size = abs(linear @ w) + dual @ dual / 2 + lam * (w @ w) / 2
+    return Solution(w, dual), bool(gradient @ gradient / 2 <= SETTLED * size)
 
 
 def _dual_value(

@@ -24,10 +24,10 @@ from engine.influence.solver import Problem, Solution, minimise
 NonConvex = Literal["refuse", "raise"]
 
 TOLERANCE = 1e-9
-WORST_GAP = 1e-6
+WORST_GAP = 1e-5
 MARGIN = 1e-3  # how far above its bound λ is put when it has to be raised
 SHRINKING = 12  # how often the search for λ goes down by 4 before it says that no λ gives so few rows
-CONDITION = 1e-8  # smallest λ searched, relative to the curvature's size: below, rounding would decide
+CONDITION = 1e-7  # smallest λ searched, relative to the curvature's size: below, rounding would decide
 PRECISION = 1e-6  # relative width at which the search for the largest λ stops
 TIE = 1e-9  # relative width below which a support that leaps over k is called a tie
 
@@ -66,7 +66,7 @@ def solve_weights(
 
     To first order in O(n log n); with `curvature` to second order. Where Q has a negative eigenvalue, `non_convex`
     "refuse" raises and "raise" lifts λ just above −η λ_min(Q) and says so. Raises `EngineError` for arguments out of
-    range, p that is infinite, no row with a score, k beyond those, and a gap that stays above 1e-6.
+    range, p that is infinite, no row with a score, k beyond those, and a gap that stays above 1e-5.
     """
     scores = _checked(p, lam, k, curvature, eta, total, non_convex)
     usable = ~np.isnan(scores) if curvature is None else ~np.isnan(scores) & curvature.usable

@@ -117,6 +117,17 @@ def test_just_above_the_convex_bound_it_still_converges(seed):
     assert found.objective <= general_solver(p, matrix, lam) + 1e-8
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_curvature_that_dwarfs_lambda_still_converges(seed):
+    generator = np.random.default_rng(seed)
+    n, q = int(generator.integers(20, 100)), int(generator.integers(5, 20))
+    c, b = 30 * generator.normal(size=(n, q)), generator.normal(size=(q, q))
+    p, curvature = generator.normal(size=n), Quadratic.low_rank(c, b @ b.T)
+    lam = 1e-6 * np.linalg.eigvalsh(c @ (b @ b.T) @ c.T).max()
+    assert solve_weights(p, lam=lam, curvature=curvature).relative_gap < 1e-6
+    assert len(solve_weights(p, k=n // 2, curvature=curvature).rows) == n // 2
+
+
 scores = st.lists(st.sampled_from([-2.0, -0.5, 0.0, 0.25, 1.0, 1.5]), min_size=1, max_size=12)
 
 

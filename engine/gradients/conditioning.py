@@ -8,7 +8,7 @@ METHODS section 1.) The target side is never preconditioned: only a pool row's g
 Pure formulas by parameter name. Takes no gradients, trains nothing and knows no model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +40,16 @@ class Step:
             raise EngineError(f"The learning rate is {self.eta!r}; a step needs a finite one above 0.")
 
     def factor(self, site: Site) -> Tensor | None:
-        """a for one weight matrix, (out, in), or None for 1. Raises `EngineError` where it is missing."""
+        """a for one site, (out, in), or None for 1. Raises `EngineError` where it is missing."""
         return _of_site(self.a, site, "a")
 
     def shift(self, site: Site) -> Tensor | None:
-        """b for one weight matrix, (out, in), or None for 0. Raises `EngineError` where it is missing."""
+        """b for one site, (out, in), or None for 0. Raises `EngineError` where it is missing."""
         return _of_site(self.b, site, "b")
+
+    def scale(self, sites: Sequence[Site]) -> tuple[Tensor | None, ...] | None:
+        """a of every site, as the functions that take per-row gradients want their `scale`; None where all are 1."""
+        return None if self.a is None else tuple(self.factor(site) for site in sites)
 
     def moved(self, parameters: Tensors, gradients: Tensors) -> dict[str, Tensor]:
         """θ' of every parameter that `gradients` names."""
@@ -57,8 +61,8 @@ class Step:
 
 
 def parameter_name(site: Site) -> str:
-    """The name under which the model and its optimiser know the weight of `site`."""
-    return f"{site.name}.weight"
+    """The name under which the model and its optimiser know the parameter of `site`."""
+    return site.name if site.name.endswith(f".{site.parameter}") else f"{site.name}.{site.parameter}"
 
 
 def gradient_descent(*, eta: float) -> Step:
@@ -164,7 +168,7 @@ def _of_site(values: Tensors | None, site: Site, what: str) -> Tensor | None:
             f"The step has no {what} for {name} of shape {tuple(site.weight.shape)} (got {got}). Condition by the "
             "moments of the model that is scored."
         )
-    return values[name].T if site.transposed else values[name]
+    return site.as_matrix(values[name])
 
 
 def _matching(parameters: Tensors, found: Tensors, what: str) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ from engine.progress import Reporter, Silent
 
 Curvature = Literal["hessian", "gauss-newton"]
 Direction = Sequence[Tensor]
+Matrices = tuple[Tensor, ...]
 ATTENTION = ("eager", "sdpa")
 
 
@@ -68,19 +69,19 @@ class TargetLoss:
         self._batches, self.loss, self.items, dropped = self._usable(batches, weights)
         self.notes: tuple[str, ...] = (attention, *_dropped(dropped), *_kind_note(kind))
 
-    def gradient(self) -> list[Tensor]:
-        """∇L, one matrix (out, in) per site, float32."""
+    def gradient(self) -> Matrices:
+        """∇L, one matrix (out, in) per site, in the weights' precision."""
         total = self._zeros()
         with self._differentiable() as weights:
             for rows in self._batches:
                 self._add(total, torch.autograd.grad(self._loss(rows), weights, materialize_grads=True))
         return _finite(total, "gradient")
 
-    def product(self, direction: Direction) -> list[Tensor]:
+    def product(self, direction: Direction) -> Matrices:
         """H v (or G v), one matrix (out, in) per site."""
         return self.products([direction])[0]
 
-    def products(self, directions: Sequence[Direction], *, reporter: Reporter | None = None) -> list[list[Tensor]]:
+    def products(self, directions: Sequence[Direction], *, reporter: Reporter | None = None) -> list[Matrices]:
         """H v of several directions, which share every batch's graph; holds 2·len(directions) sets of weights.
 
         Raises `EngineError` for a direction of another shape and for a product that is not finite. Advances `reporter`
@@ -140,11 +141,11 @@ class TargetLoss:
         return scaled, loss, items, total - items
 
     def _zeros(self) -> list[Tensor]:
-        return [torch.zeros(site.out_features, site.in_features, device=site.weight.device) for site in self.sites]
+        return [site.weight.new_zeros(site.out_features, site.in_features) for site in self.sites]
 
     def _add(self, total: list[Tensor], parts: Iterable[Tensor]) -> None:
         for site, into, part in zip(self.sites, total, parts, strict=True):
-            into.add_(part.detach().T if site.transposed else part.detach())
+            into.add_(site.as_matrix(part.detach()))
 
     def _own_layout(self, direction: Direction) -> list[Tensor]:
         """The direction in the modules' own layout and precision. Raises `EngineError` for another shape."""
@@ -154,7 +155,7 @@ class TargetLoss:
                 f"A direction needs one (out, in) matrix per weight of the parameter set ({len(expected)}); got shapes "
                 f"{[tuple(part.shape) for part in direction][:3]} …, expected {expected[:3]} …."
             )
-        return [(part.T if s.transposed else part).to(s.weight) for s, part in zip(self.sites, direction, strict=True)]
+        return [_own(site, part) for site, part in zip(self.sites, direction, strict=True)]
 
     @contextmanager
     def _differentiable(self) -> Iterator[list[Tensor]]:
@@ -172,7 +173,7 @@ class TargetLoss:
                 weight.requires_grad_(wanted)
 
 
-def row_gradients(lm: ModelLike, sites: Sequence[Site], batch: BatchLike) -> Iterator[list[Tensor]]:
+def row_gradients(lm: ModelLike, sites: Sequence[Site], batch: BatchLike) -> Iterator[Matrices]:
     """∇ℓ_i of every row of a batch in turn, one matrix (out, in) per site, float32; one row's is alive at a time.
 
     One backward pass per row. A row without a response, or whose loss or gradient is not finite, gives zeros.
@@ -183,8 +184,8 @@ def row_gradients(lm: ModelLike, sites: Sequence[Site], batch: BatchLike) -> Ite
         yield _row_gradient(lm, sites, _taken(batch, one, torch.ones(len(one), device=one.device)))
 
 
-def _row_gradient(lm: ModelLike, sites: Sequence[Site], row: _Rows) -> list[Tensor]:
-    zeros = [torch.zeros(site.out_features, site.in_features, device=site.weight.device) for site in sites]
+def _row_gradient(lm: ModelLike, sites: Sequence[Site], row: _Rows) -> Matrices:
+    zeros = tuple(torch.zeros(site.out_features, site.in_features, device=site.weight.device) for site in sites)
     where = predictions(row)
     if len(where.rows) == 0:
         return zeros
@@ -201,7 +202,7 @@ def _row_gradient(lm: ModelLike, sites: Sequence[Site], row: _Rows) -> list[Tens
             weight.requires_grad_(wanted)
     if not all(bool(part.isfinite().all()) for part in (loss, *found)):
         return zeros
-    return [(part.T if site.transposed else part).float() for site, part in zip(sites, found, strict=True)]
+    return tuple(site.as_matrix(part).float() for site, part in zip(sites, found, strict=True))
 
 
 Multiply = Callable[[list[Tensor], bool], Iterable[Tensor]]
@@ -287,13 +288,18 @@ def _check_precision(sites: Sequence[Site]) -> None:
         )
 
 
-def _finite(total: list[Tensor], what: str) -> list[Tensor]:
+def _own(site: Site, matrix: Tensor) -> Tensor:
+    """(out, in) in the layout and precision of the module's parameter."""
+    return (matrix.T if site.transposed else matrix.reshape(site.weight.shape)).to(site.weight)
+
+
+def _finite(total: list[Tensor], what: str) -> Matrices:
     if not all(bool(part.isfinite().all()) for part in total):
         raise EngineError(
             f"The target's {what} is not finite: the model overflows on the targets. Check the model, or use the "
             "first-order weights. Nothing was kept."
         )
-    return total
+    return tuple(total)
 
 
 def _dropped(count: int) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Curvature products against finite differences of gradients and an explicit Hessian, in several architectures."""
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from torch.func import functional_call
 from engine.errors import EngineError
 from engine.gradients.hessian import TargetLoss, row_gradients
 from engine.gradients.parameters import block_linears
+from engine.gradients.subsets import ParameterChoice, choose_sites
 
 CASES = [("llama", "sdpa"), ("llama", "eager"), ("gpt2", "sdpa"), ("neox", "eager"), ("gemma2", "eager")]
 
@@ -108,6 +110,31 @@ def test_both_matrices_against_explicit_ones(model_of, samples, batch_of):
             expected = matrix @ flat(direction)
             torch.testing.assert_close(flat(product), expected, rtol=2e-3, atol=2e-4 * float(expected.abs().max()))
     assert not torch.allclose(hessian, gauss_newton, atol=1e-3 * float(hessian.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_embeddings_norms_and_a_tied_head(name, model_of, samples, batch_of, true_double):
+    """Differences of gradients over every kind of site; GPT-2's head is its embedding."""
+    lm = model_of(name, "eager", torch.float64)
+    sites = choose_sites(lm.model, ParameterChoice(blocks=1, embeddings=True, norms=True)).sites
+    assert {site.kind for site in sites} == {"linear", "embedding", "vector"}
+    (direction,) = directions(sites)
+    batch, size = batch_of(samples), 1e-5
+    ends = []
+    for sign in (1, -1):
+        model = copy.deepcopy(lm.model)
+        own = [replace(s, module=model.get_submodule(names_of(lm.model)[id(s.module)])) for s in sites]
+        with torch.no_grad():
+            for site, part in zip(own, direction):
+                site.as_matrix(site.weight.data).add_(sign * size * part)
+        ends.append(flat(TargetLoss(SimpleNamespace(model=model, device=lm.device), own, [batch]).gradient()).double())
+    expected = (ends[0] - ends[1]) / (2 * size)
+    found = flat(TargetLoss(lm, sites, [batch]).product(direction)).double()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def names_of(model):
+    return {id(module): name for name, module in model.named_modules()}
 
 
 def test_gauss_newton_is_symmetric_and_never_negative(model_of, samples, batch_of):

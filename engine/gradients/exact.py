@@ -107,6 +107,11 @@ def stack_directions(directions: Sequence[Direction], sites: Sequence[Site]) -> 
     )
 
 
+def conditioned(direction: Direction, scale: Scale, sites: Sequence[Site]) -> Direction:
+    """a ⊙ u: <g_i, a ⊙ u> = <a ⊙ g_i, u>, for methods that take no scale of their own."""
+    return tuple(u if a is None else u * a for u, a in zip(direction, checked_scale(scale, sites)))
+
+
 def check_directions(directions: Sequence[Direction], sites: Sequence[Site]) -> None:
     """Raise `EngineError` unless there is a direction and each has a finite matrix (out, in) for every site."""
     if not directions:

@@ -56,11 +56,17 @@ def ghost_squared_norm(signal: Tensor, inputs: Tensor, scale: Tensor | None = No
 
     The token form costs T²(in + out), the explicit one T·in·out.
     """
-    length, out, into = signal.shape[1], signal.shape[2], inputs.shape[2]
-    if scale is None and length * (into + out) <= into * out:
+    length = signal.shape[1]
+    if scale is None and pairwise_is_cheaper(signal, inputs):
         step = max(1, GHOST_ELEMENTS // (2 * length * length))
         return torch.cat([_pairwise(g, a) for g, a in zip(signal.split(step), inputs.split(step))])
     return _explicit(signal, inputs, None, scale, norm=True)[1]
+
+
+def pairwise_is_cheaper(signal: Tensor, inputs: Tensor) -> bool:
+    """Whether a squared norm costs less in the token form, which compares the positions of a row in pairs."""
+    length, out, into = signal.shape[1], signal.shape[2], inputs.shape[2]
+    return length * (into + out) <= into * out
 
 
 def products_and_norms(

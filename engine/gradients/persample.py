@@ -16,7 +16,7 @@ from torch import Tensor
 from engine.errors import EngineError
 from engine.gradients.capture import backward
 from engine.gradients.forwarding import BatchLike, ModelLike
-from engine.gradients.layers import checked_scale, ghost_squared_norm, layer_gradients
+from engine.gradients.layers import checked_scale, ghost_squared_norm, layer_gradients, pairwise_is_cheaper
 from engine.gradients.projection import Projection
 
 __all__ = ["Norm", "backward", "ghost_squared_norm", "projected_gradients"]
@@ -51,7 +51,9 @@ def projected_gradients(
     def consume(index: int, signal: Tensor, inputs: Tensor) -> None:
         site, factor = projection.sites[index], factors[index]
         part = grads[:, projection.offsets[index] : projection.offsets[index + 1]]
-        if factor is None and not projection.needs_matrix:
+        # where the norm is cheapest from the layer's gradient, so is the projection
+        whole = norm == "ghost" and not pairwise_is_cheaper(signal, inputs)
+        if factor is None and not projection.needs_matrix and not whole:
             part.copy_(projection.project(site, signal, inputs))
             if norm == "ghost":
                 squared.add_(ghost_squared_norm(signal, inputs))

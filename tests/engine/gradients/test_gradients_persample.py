@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from engine.errors import EngineError
+from engine.gradients import layers
 from engine.gradients.parameters import block_linears
 from engine.gradients.persample import backward, ghost_squared_norm, projected_gradients
-from engine.gradients.projection import FactoredProjection
+from engine.gradients.projection import FactoredProjection, LayerHadamard
 
 NAMES = ["llama", "gpt2", "neox", "qwen2", "gemma"]
 CASES = [(name, attention) for name in NAMES for attention in ("sdpa", "eager")] + [("gemma2", "eager")]
@@ -268,3 +269,75 @@ def test_projected_inner_products_are_unbiased(model_of, samples, batch_of):
     error = np.std(found, axis=0) / np.sqrt(len(found))
     assert (np.abs(np.mean(found, axis=0) - (exact @ exact.T).numpy()) < 4 * error).all()
     assert (error < 0.1 * np.outer(exact.norm(dim=1), exact.norm(dim=1))).all()
+
+
+def conditioning(sites):
+    generator = torch.Generator().manual_seed(3)
+    return [
+        None if k == 1 else torch.rand(s.out_features, s.in_features, generator=generator) for k, s in enumerate(sites)
+    ]
+
+
+def conditioned_oracle(lm, projection, scale, sample, gradient_oracle):
+    gradients = [g.float() for g in gradient_oracle(lm, list(projection.sites), sample)]
+    gradients = [g if a is None else a * g for g, a in zip(gradients, scale)]
+    parts = [projection.project_matrix(s, g[None])[0] for s, g in zip(projection.sites, gradients)]
+    joined = projection.finish(torch.cat(parts)[None])[0]
+    return joined, torch.cat([g.flatten() for g in gradients]).norm()
+
+
+@pytest.mark.parametrize("kind", [FactoredProjection, LayerHadamard])
+@pytest.mark.parametrize(("name", "attention"), [("llama", "sdpa"), ("gpt2", "eager"), ("neox", "sdpa")])
+def test_conditioned_gradients_against_autograd(
+    kind, name, attention, model_of, samples, batch_of, gradient_oracle, monkeypatch
+):
+    lm = model_of(name, attention)
+    projection = kind(block_linears(lm.model), width=6, seed=1, compress=50)
+    scale = conditioning(projection.sites)
+    found = projected_gradients(lm, batch_of(samples, pad_to=14), projection, norm="ghost", scale=scale)
+    for row, sample in enumerate(samples):
+        expected, true_norm = conditioned_oracle(lm, projection, scale, sample, gradient_oracle)
+        torch.testing.assert_close(found[0][row], expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+        torch.testing.assert_close(found[2][row], true_norm, rtol=2e-4, atol=1e-6)
+    monkeypatch.setitem(layers.EXPLICIT_ELEMENTS, "cpu", 1)
+    again = projected_gradients(lm, batch_of(samples, pad_to=14), projection, norm="ghost", scale=scale)
+    for chunked, whole in zip(again, found):
+        torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_hadamard_without_a_scale(model_of, samples, batch_of, gradient_oracle):
+    lm = model_of("llama")
+    projection = LayerHadamard(block_linears(lm.model), width=6)
+    nothing = [None] * len(projection.sites)
+    grads, _, norm = projected_gradients(lm, batch_of(samples), projection)
+    for row, sample in enumerate(samples):
+        expected, _ = conditioned_oracle(lm, projection, nothing, sample, gradient_oracle)
+        torch.testing.assert_close(grads[row], expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    torch.testing.assert_close(norm, grads.norm(dim=1))
+
+
+def test_a_conditioned_row_that_is_silent_or_overflows_stays_alone(model_of, samples, samples_of, batch_of):
+    lm = SimpleNamespace(model=copy.deepcopy(model_of("llama").model), device=torch.device("cpu"))
+    projection = LayerHadamard(block_linears(lm.model), width=6)
+    scale = conditioning(projection.sites)
+    rows = [samples[0], *samples_of([5], [5]), samples[1]]
+    expected = projected_gradients(lm, batch_of(rows), projection, norm="ghost", scale=scale)
+
+    def poison(module, args, output):
+        output = output.clone()
+        output[2] = torch.inf
+        return output
+
+    lm.model.get_input_embeddings().register_forward_hook(poison)
+    grads, loss, norm = projected_gradients(lm, batch_of(rows), projection, norm="ghost", scale=scale)
+    torch.testing.assert_close(grads[:2], expected[0][:2])
+    torch.testing.assert_close(norm[:2], expected[2][:2])
+    assert norm[1] == 0 and grads[1].abs().max() == 0 and loss[1].isnan()
+    assert not norm[2].isfinite() and not grads[2].isfinite().any()
+
+
+def test_a_scale_that_does_not_fit_is_refused(model_of, samples, batch_of):
+    lm = model_of("llama")
+    projection = FactoredProjection(block_linears(lm.model), width=4)
+    with pytest.raises(EngineError, match="for each of 21 layers; got 2"):
+        projected_gradients(lm, batch_of(samples), projection, scale=[None, None])

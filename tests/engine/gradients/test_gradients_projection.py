@@ -13,7 +13,7 @@ from torch import nn
 
 from engine.errors import EngineError
 from engine.gradients.parameters import Site
-from engine.gradients.projection import FactoredProjection, Hadamard, signs, walsh_hadamard, width_for
+from engine.gradients.projection import FactoredProjection, Hadamard, LayerHadamard, signs, walsh_hadamard, width_for
 
 
 def site(name: str, out: int, into: int) -> Site:
@@ -118,11 +118,64 @@ def test_compression_is_the_hadamard_of_the_concatenation():
     assert torch.equal(projection.finish(vectors), Hadamard(projection.raw_dim, 16, seed=2)(vectors))
 
 
-@pytest.mark.parametrize("length", [1, 2, 8, 64])
+@pytest.mark.parametrize("length", [1, 2, 8, 32, 64, 128, 2048])
 def test_walsh_hadamard_against_its_matrix(length):
     x = torch.randn(3, length, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     matrix = torch.from_numpy(scipy.linalg.hadamard(length) / np.sqrt(length))
     torch.testing.assert_close(walsh_hadamard(x), x @ matrix.T)
+
+
+def layer_gradients_of(count: int, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(count, s.out_features, s.in_features, generator=generator) for s in SITES]
+
+
+@pytest.mark.parametrize("kind", [FactoredProjection, LayerHadamard])
+def test_both_ways_into_a_projection_agree(kind):
+    projection = kind(SITES, width=8, seed=3)
+    generator = torch.Generator().manual_seed(0)
+    for index, each in enumerate(SITES):
+        g = torch.randn(3, 7, each.out_features, generator=generator)
+        a = torch.randn(3, 7, each.in_features, generator=generator)
+        found = projection.project(each, g, a)
+        assert found.shape == (3, projection.offsets[index + 1] - projection.offsets[index])
+        by_matrix = projection.project_matrix(each, torch.einsum("bto,bti->boi", g, a))
+        torch.testing.assert_close(found, by_matrix, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_hadamard_has_the_factored_sizes_and_its_own_signs_per_layer():
+    twins = [SITES[0], replace(SITES[0], name="twin")]
+    projection = LayerHadamard(twins, width=8)
+    assert projection.offsets.tolist() == FactoredProjection(twins, width=8).offsets.tolist()
+    first, second = (projection.transform(each) for each in twins)
+    assert not torch.equal(first.signs, second.signs) and not torch.equal(first.kept, second.kept)
+    assert torch.equal(first.signs, LayerHadamard([twins[0]], width=8).transform(twins[0]).signs)
+    assert not torch.equal(first.signs, LayerHadamard([twins[0]], width=8, seed=1).transform(twins[0]).signs)
+    assert first.padded <= 1 << (first.n - 1).bit_length()
+
+
+def test_a_layer_hadamard_keeps_small_layers_as_they_are():
+    projection = LayerHadamard(SITES, width=8)
+    gradient = layer_gradients_of(2)[2]
+    assert projection.transform(SITES[2]) is None
+    assert torch.equal(projection.project_matrix(SITES[2], gradient), gradient.flatten(1))
+
+
+@pytest.mark.parametrize("kind", [FactoredProjection, LayerHadamard])
+def test_inner_products_of_whole_gradients_are_unbiased(kind):
+    gradients = layer_gradients_of(2, seed=1)
+    truth = sum(float((g[0] * g[1]).sum()) for g in gradients)
+    found = []
+    for seed in range(500):
+        projection = kind(SITES, width=4, seed=seed)
+        joined = torch.cat([projection.project_matrix(s, g) for s, g in zip(SITES, gradients)], dim=1)
+        found.append(float(joined[0] @ joined[1]))
+    assert abs(np.mean(found) - truth) < 4 * np.std(found) / np.sqrt(len(found))
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 1000, 45056])
+def test_padding_stays_below_the_next_power_of_two(n):
+    assert n <= Hadamard(n, 1).padded <= 1 << max(0, (n - 1).bit_length())
 
 
 def hadamard_matrix(p: Hadamard) -> np.ndarray:

@@ -9,7 +9,7 @@ import typer
 from engine.cli.app import WrongUsage, app, note, project_at
 from engine.cli.data import ProjectPath
 
-STRATEGY_NAMES = ("top", "round-robin")
+STRATEGY_NAMES = ("top", "round-robin", "weights")
 FORMATS = ("original", "chat", "alpaca", "parquet", "hf")
 SelectionName = Annotated[str, typer.Argument(metavar="SEL", help="The selection.")]
 By = Annotated[str | None, typer.Option(metavar="NAME", help="Who does this; the login name by default.")]
@@ -36,6 +36,8 @@ def select(
     approved = sum(reason == "approved" for reason in chosen.reasons)
     extra = f", {approved:,} of them because a person approved them" if approved else ""
     note(f"{saved.name} version {saved.version}: {len(saved.rows):,} rows{extra}")
+    for told in chosen.notes:
+        note(told)
     print(saved.name)
 
 

@@ -1,7 +1,8 @@
 """Writing a selection: exactly its rows, in pool order, in one of five forms, with a manifest beside.
 
-`original` is the raw lines byte for byte, each with a line feed, and nothing else; weights then stand in the manifest.
-`chat` and `alpaca` are JSON lines, `parquet` one file, `hf` a folder for `datasets.load_from_disk`.
+`original` is the raw lines byte for byte, each with a line feed, and nothing else; weights then stand in the manifest,
+as `weights` in the order of the rows. `chat` and `alpaca` are JSON lines, `parquet` one file, `hf` a folder for
+`datasets.load_from_disk`; in these a weighted selection gives every row a field or column `weight`.
 Does not choose rows (`engine.selection`) and does not judge whether the selection is approved: the manifest says so.
 """
 
@@ -17,6 +18,7 @@ from engine.errors import EngineError
 from engine.export import placing, writers
 from engine.export.extras import Extra, gather
 from engine.export.forms import ALPACA_NAMES, CHAT_NAMES, Split, alpaca_record, chat_record, splits_of
+from engine.export.manifest import plain_weights
 from engine.progress import Reporter, Silent
 from engine.store.project import Project
 from engine.store.records import StoredRow
@@ -177,4 +179,5 @@ def _completed(
         "sha256": writers.digest(work),
         "notes": notes,
     }
-    return {**manifest, "output": output}
+    weights = {} if selection.weights is None else {"weights": plain_weights(selection)}
+    return {**manifest, **weights, "output": output}

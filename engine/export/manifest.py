@@ -60,8 +60,13 @@ def build_manifest(
         "command": shlex.join(command) if command else None,
         "reproduce": commands(project, selection, run, files, format=format),
         "rows": {"id": ids[selection.rows].tolist(), "row": selection.rows.tolist()},
-        "weights": None if selection.weights is None else [float(str(w)) for w in selection.weights],
+        "weights": plain_weights(selection),
     }
+
+
+def plain_weights(selection: Selection) -> list[float] | None:
+    """The weights in row order, each with the fewest digits that read back as the same float32; None without any."""
+    return None if selection.weights is None else [float(str(w)) for w in selection.weights]
 
 
 @cache

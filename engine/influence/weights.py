@@ -64,9 +64,10 @@ def solve_weights(
 ) -> Weights:
     """Solve for a given λ, or for the largest λ whose support is exactly k rows.
 
-    To first order in O(n log n); with `curvature` to second order. Where Q has a negative eigenvalue, `non_convex`
-    "refuse" raises and "raise" lifts λ just above −η λ_min(Q) and says so. Raises `EngineError` for arguments out of
-    range, p that is infinite, no row with a score, k beyond those, and a gap that stays above 1e-5.
+    To first order in O(n log n); with `curvature` to second order. For all rows λ is infinite and the weights equal.
+    Where Q has a negative eigenvalue, `non_convex` "refuse" raises and "raise" lifts λ just above −η λ_min(Q) and says
+    so. Raises `EngineError` for arguments out of range, p that is infinite, no row with a score, k beyond those, and a
+    relative gap that stays above 1e-5.
     """
     scores = _checked(p, lam, k, curvature, eta, total, non_convex)
     usable = ~np.isnan(scores) if curvature is None else ~np.isnan(scores) & curvature.usable
@@ -79,7 +80,7 @@ def solve_weights(
     mass = float(len(scores) if total is None else total)
     found = (
         _first_order(x, lam, k, mass)
-        if curvature is None
+        if curvature is None or k == len(kept)
         else _second_order(Problem.of(x, curvature.of(kept), eta, mass), lam, k, non_convex)
     )
     return _placed(found, kept, len(scores))
@@ -153,7 +154,6 @@ def _largest_lambda(
     To second order the support need not grow with λ everywhere; the search halves a bracket whose lower end has at
     most k rows and whose upper end has more.
     """
-    everything = k == len(problem.p)
     start = _first_guess(problem, k)
     low = max(start, floor * (1 + MARGIN))
     below = _at(problem, low, None)
@@ -164,12 +164,10 @@ def _largest_lambda(
     if below.support > k:
         return below, low, _too_many(k, below.support, low, floor, non_convex)
     high, above = low, below
-    while above.support <= k and not (everything and above.support == k):
+    while above.support <= k:
         low, below = high, above
         high *= 4
         above = _at(problem, high, above)
-    if everything:
-        return above, high, ("All rows were asked for; a λ that keeps all of them was taken, there is no largest.",)
     turn = 0
     while high > low * (1 + (PRECISION if below.support == k else TIE)):
         middle = _between(low, high, (below.support, above.support), k, halve=turn % 3 == 2)

@@ -4,6 +4,7 @@ The strategies are `engine.selection`, the decisions and selections `engine.stor
 always in, rejected rows never, unscored rows only where a person approved them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ import numpy as np
 from engine.errors import EngineError
 from engine.selection.eligible import eligible
 from engine.selection.sizes import size_of
-from engine.selection.strategies import STRATEGIES, Chosen, select_round_robin, select_top
+from engine.selection.strategies import STRATEGY_NAMES, Chosen, select_round_robin, select_top
+from engine.selection.weighted import select_weights
 from engine.store.artifacts import load_array
 from engine.store.project import Project
 from engine.store.records import RunRecord
 from engine.store.selections import Selection
+
+_BY_SCORE: dict[str, Callable[..., Chosen]] = {"top": select_top, "weights": select_weights}
 
 
 def choose(project: Project, run: RunRecord, *, size: str, strategy: str, seed: int = 0) -> Chosen:
@@ -24,16 +28,17 @@ def choose(project: Project, run: RunRecord, *, size: str, strategy: str, seed: 
     `size`: "500", or "10%" of the usable rows. Raises `EngineError` for an unknown strategy, a size that cannot be
     met, or a run without targets under round-robin.
     """
-    if strategy not in STRATEGIES:
-        raise EngineError(f"There is no strategy {strategy!r}; strategies: {', '.join(STRATEGIES)}. Nothing was saved.")
+    if strategy not in STRATEGY_NAMES:
+        known = ", ".join(STRATEGY_NAMES)
+        raise EngineError(f"There is no strategy {strategy!r}; strategies: {known}. Nothing was saved.")
     folder, decisions = project.artifacts / run.artifact, project.decisions()
     n = len(decisions)
     status = _padded(load_array(folder, "status"), n, 0)
     masks = eligible(decisions, scorable=status > 0)
     k = size_of(size, n)
-    if strategy == "top":
+    if strategy in _BY_SCORE:
         score = _padded(load_array(folder, "score"), n, np.nan)
-        return select_top(score, k, include=masks.include, exclude=masks.exclude)
+        return _BY_SCORE[strategy](score, k, include=masks.include, exclude=masks.exclude)
     matrix, names = load_array(folder, "matrix"), _item_names(run)
     if not matrix.shape[1]:
         raise EngineError(f"The run {run.name!r} has no target, so targets cannot take turns; use the strategy top.")
@@ -44,7 +49,7 @@ def choose(project: Project, run: RunRecord, *, size: str, strategy: str, seed: 
 def select(
     project: Project, *, run: str, size: str, strategy: str, name: str, by: str, seed: int = 0
 ) -> tuple[Selection, Chosen]:
-    """Choose from the run named `run` and save the rows as the next version of selection `name`.
+    """Choose from the run named `run` and save the rows, with their weights if any, as the next version of `name`.
 
     Raises `EngineError` as `choose` and `Project.save_selection` do; nothing is saved then.
     """
@@ -52,7 +57,8 @@ def select(
     chosen = choose(project, record, size=size, strategy=strategy, seed=seed)
     spec: dict[str, Any] = {"run": run, "artifact": record.artifact, "method": record.method}
     spec |= {"strategy": strategy, "size": size, "rows": len(chosen.rows), "seed": seed}
-    return project.save_selection(name, spec=spec, rows=chosen.rows, by=by), chosen
+    spec |= {"notes": list(chosen.notes)} if chosen.notes else {}
+    return project.save_selection(name, spec=spec, rows=chosen.rows, weights=chosen.weights, by=by), chosen
 
 
 def _padded(values: np.ndarray, n: int, missing: float) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Choosing rows by score: sizes, who may go in, strategies."""
+"""Choosing rows by score: sizes, who may go in, strategies, weights."""

@@ -1,4 +1,4 @@
-"""Choosing k rows by score: the best of one column, or every target's best in turn.
+"""Choosing k rows by score: the best of one column, or every target's best in turn. (`weighted` weighs them too.)
 
 Notation: n pool rows, t targets, k rows wanted, higher score = better. `include` rows are in and count towards k,
 `exclude` rows are out; both are bool (n,) masks or row numbers. NaN is never chosen; equal scores go by row order.
@@ -7,22 +7,28 @@ Pure functions of arrays: does not know decisions, projects or how scores were m
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from engine.errors import EngineError
 
-Strategy = Literal["top", "round-robin"]
+Strategy = Literal["top", "round-robin", "weights"]
+STRATEGY_NAMES: tuple[str, ...] = get_args(Strategy)
 Rows = np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """`rows`: int64 (k,) ascending pool rows; `reasons`: k short texts, why each row is in."""
+    """`rows`: int64 (k,) ascending pool rows; `reasons`: k short texts, why each row is in.
+
+    `weights`: float64 (k,) of mean one, or None where the strategy gives none. `notes`: what a reader should know.
+    """
 
     rows: np.ndarray
     reasons: list[str]
+    weights: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 def select_top(score: np.ndarray, k: int, *, include: Rows = None, exclude: Rows = None) -> Chosen:
@@ -33,11 +39,11 @@ def select_top(score: np.ndarray, k: int, *, include: Rows = None, exclude: Rows
     values = np.asarray(score)
     if values.ndim != 1:
         raise EngineError(f"One score per row is needed, got shape {values.shape}.")
-    inside, free = _masks(values.shape[0], k, include, exclude)
+    inside, free = masks_of(values.shape[0], k, include, exclude)
     candidates = np.flatnonzero(free & ~np.isnan(values))
-    wanted = _wanted(k, inside, len(candidates))
+    wanted = wanted_of(k, inside, len(candidates))
     best = candidates[best_first(values[candidates], wanted)]
-    return _chosen(inside, best, [f"rank {rank:,} by score" for rank in range(1, wanted + 1)])
+    return joined(inside, best, [f"rank {rank:,} by score" for rank in range(1, wanted + 1)])
 
 
 def select_round_robin(
@@ -61,14 +67,15 @@ def select_round_robin(
     titles = names or [f"target {j + 1}" for j in range(values.shape[1])]
     if len(titles) != values.shape[1]:
         raise EngineError(f"{len(titles)} target names were given for {values.shape[1]} columns.")
-    inside, free = _masks(values.shape[0], k, include, exclude)
-    wanted = _wanted(k, inside, int((free & ~np.isnan(values).all(axis=1)).sum()))
+    inside, free = masks_of(values.shape[0], k, include, exclude)
+    wanted = wanted_of(k, inside, int((free & ~np.isnan(values).all(axis=1)).sum()))
     queues = [_Queue(values[:, j], free, wanted, len(titles)) for j in range(len(titles))]
     picked, by = _take_turns(queues, wanted, np.zeros(len(values), bool), np.random.default_rng(seed))
-    return _chosen(inside, picked, [f"pick {turn:,} of {titles[j]}" for j, turn in by])
+    return joined(inside, picked, [f"pick {turn:,} of {titles[j]}" for j, turn in by])
 
 
 SelectTop = Callable[..., Chosen]
+# the strategies that need scores alone and give no weights; `STRATEGY_NAMES` are all
 STRATEGIES: dict[str, SelectTop] = {"top": select_top, "round-robin": select_round_robin}
 
 
@@ -137,7 +144,7 @@ def _sortable(score: np.ndarray) -> np.ndarray:
     return score if np.issubdtype(score.dtype, np.floating) else score.astype(np.float64)
 
 
-def _masks(n: int, k: int, include: Rows, exclude: Rows) -> tuple[np.ndarray, np.ndarray]:
+def masks_of(n: int, k: int, include: Rows, exclude: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Included rows, ascending, and the mask bool (n,) of rows a strategy may take."""
     if k < 1:
         raise EngineError(f"{k} rows were asked for; ask for at least one.")
@@ -163,7 +170,7 @@ def _mask(n: int, rows: Rows) -> np.ndarray:
     return mask
 
 
-def _wanted(k: int, inside: np.ndarray, candidates: int) -> int:
+def wanted_of(k: int, inside: np.ndarray, candidates: int) -> int:
     """How many rows a strategy has to find."""
     if len(inside) > k:
         raise EngineError(
@@ -179,8 +186,17 @@ def _wanted(k: int, inside: np.ndarray, candidates: int) -> int:
     return wanted
 
 
-def _chosen(inside: np.ndarray, picked: np.ndarray, reasons: list[str]) -> Chosen:
+def joined(
+    inside: np.ndarray,
+    picked: np.ndarray,
+    reasons: list[str],
+    *,
+    weights: np.ndarray | None = None,
+    notes: tuple[str, ...] = (),
+) -> Chosen:
+    """The included and the picked rows as one choice in row order; `weights` (picked,) if any, included rows at 1."""
     rows = np.concatenate([inside, picked]).astype(np.int64)
     texts = ["approved"] * len(inside) + reasons
     order = np.argsort(rows)
-    return Chosen(rows=rows[order], reasons=[texts[at] for at in order.tolist()])
+    kept = None if weights is None else np.concatenate([np.ones(len(inside)), weights])[order]
+    return Chosen(rows[order], [texts[at] for at in order.tolist()], kept, notes)

@@ -1,0 +1,101 @@
+"""From a run's scores to a saved selection: people first, then the strategy, with weights where it gives them."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from engine.cli.choosing import STRATEGY_NAMES as SHELL_NAMES
+from engine.data.samples import Message, Row, SourceInfo
+from engine.errors import EngineError
+from engine.export.export import export
+from engine.runs.choosing import choose, select
+from engine.selection.strategies import STRATEGY_NAMES
+from engine.store import artifacts
+from engine.store.project import Project
+from engine.store.records import RunRecord
+
+SCORE = np.array([0.1, 0.9, np.nan, 0.5, 0.4, 0.2], np.float32)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Seven rows, a run that covers six of them, row 0 approved and row 1 rejected."""
+    made = Project.create(tmp_path / "project")
+    rows = [
+        Row(i + 1, json.dumps({"i": i}), f"s{i}", (Message("user", "q"), Message("assistant", f"a{i}")), {})
+        for i in range(7)
+    ]
+    made.add_rows("pool", "", SourceInfo("/data/a.jsonl", "aa", 9, "jsonl", {"schema": "chat", "fields": {}}), rows)
+    status = np.where(np.isnan(SCORE), 0, 1).astype(np.uint8)
+    arrays = {"score": SCORE, "status": status, "matrix": np.stack([SCORE, -SCORE], axis=1)}
+    with artifacts.create(made.artifacts, "scores", "k", {}) as folder:
+        for name, array in arrays.items():
+            artifacts.save_array(folder, name, array)
+    summary = {"sets": [{"name": "maths", "items": [0, 1]}]}
+    made.add_run(RunRecord("r", "exact", "builtin", {}, "scores-k", 6, made.pool_hash(), ["maths"], summary=summary))
+    made.decide([0], "approve", by="Ada")
+    made.decide([1], "reject", by="Ada")
+    return made
+
+
+def test_weights_are_chosen_saved_and_read_again(project):
+    saved, chosen = select(project, run="r", size="3", strategy="weights", name="best", by="Ada")
+    assert chosen.rows.tolist() == [0, 3, 4]
+    assert chosen.weights == pytest.approx([1, 1.2, 0.8], rel=1e-5)  # 0.5 − 0.2 and 0.4 − 0.2, the mean one
+    assert saved.spec["strategy"] == "weights" and "notes" not in saved.spec
+    kept = project.selection("best")
+    assert kept.weights.dtype == np.float32 and kept.weights == pytest.approx(chosen.weights)
+
+
+def test_strategies_without_weights_save_none(project):
+    for strategy in ("top", "round-robin"):
+        saved, chosen = select(project, run="r", size="3", strategy=strategy, name=strategy, by="Ada")
+        assert saved.weights is None and chosen.weights is None and 0 in saved.rows and 1 not in saved.rows
+
+
+def test_what_no_lambda_can_do_is_kept_with_the_selection(project):
+    saved, chosen = select(project, run="r", size="4", strategy="weights", name="all", by="Ada")
+    assert chosen.rows.tolist() == [0, 3, 4, 5] and chosen.weights.tolist() == [1, 1, 1, 1]
+    assert saved.spec["notes"] == list(chosen.notes) and "equal" in chosen.notes[0]
+
+
+def test_the_shell_knows_every_strategy_and_others_are_refused(project):
+    assert SHELL_NAMES == STRATEGY_NAMES
+    for strategy in STRATEGY_NAMES:
+        assert len(choose(project, project.run("r"), size="2", strategy=strategy).rows) == 2
+    with pytest.raises(EngineError, match="top, round-robin, weights"):
+        choose(project, project.run("r"), size="2", strategy="best")
+
+
+@pytest.mark.parametrize("format", ["original", "chat", "alpaca", "parquet", "hf"])
+def test_every_form_of_export_carries_the_weights(project, tmp_path, format):
+    saved, chosen = select(project, run="r", size="3", strategy="weights", name="best", by="Ada")
+    out = tmp_path / "out"
+    report = export(project, saved, out, format=format, manifest={})
+    told = json.loads(report.manifest.read_text())
+    assert told["weights"] == pytest.approx(chosen.weights) and np.mean(told["weights"]) == pytest.approx(1)
+    if format == "original":
+        assert out.read_bytes() == b'{"i": 0}\n{"i": 3}\n{"i": 4}\n'
+        assert any("they stand in the manifest" in note for note in report.notes)
+        return
+    if format == "parquet":
+        records = pq.read_table(out).to_pylist()
+    elif format == "hf":
+        import datasets
+
+        records = datasets.load_from_disk(out).to_list()
+    else:
+        records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [r["id"] for r in records] == ["s0", "s3", "s4"]
+    assert [r["weight"] for r in records] == pytest.approx(chosen.weights)
+    assert told["output"]["columns"] == ["weight"]
+
+
+@pytest.mark.parametrize("format", ["original", "chat", "parquet"])
+def test_without_weights_no_form_names_them(project, tmp_path, format):
+    saved, _ = select(project, run="r", size="3", strategy="top", name="best", by="Ada")
+    report = export(project, saved, tmp_path / "out", format=format, manifest={})
+    assert "weights" not in json.loads(report.manifest.read_text())
+    assert b"weight" not in (tmp_path / "out").read_bytes()

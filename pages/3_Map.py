@@ -24,6 +24,8 @@ with open_page(
         chosen = st.selectbox("Colour by", list(choices), key="map_colour", width=run_choice.WIDTH)
         by_rank = st.toggle("By rank", key="map_by_rank", help="Colours scores by their rank instead of their value.")
     chips.bar(project, view, key="map")
+    if view is not None:
+        run_choice.coverage(project, view)
     found = map_view.sets(project)
 
     left, right = st.columns([7, 4], gap="medium")
@@ -31,6 +33,7 @@ with open_page(
         map_view.plane(project, layout, found, choices[chosen](by_rank))
         for note in layout.notes:
             st.caption(plain(note))
+        map_view.doubtful(project, layout, view)
     with right:
         map_view.actions(project, found)
         map_view.panel(project, view)

@@ -13,6 +13,7 @@ from engine.errors import EngineError
 from engine.selection.eligible import APPROVED, REJECTED, eligible
 from engine.selection.sizes import size_of
 from engine.selection.strategies import Chosen, select_round_robin, select_top
+from engine.selection.weighted import select_weights
 from engine.store.project import Project
 from pages.parts import filters, reads
 from pages.parts.run_choice import View
@@ -33,13 +34,24 @@ class Wish:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The rows chosen (int64, ascending) with their reasons, and masks bool (n,) of what the others fell to."""
+    """The rows chosen (int64, ascending) with their reasons, and a mask bool (n,) of them; `out` counts what the others
+    fell to. `weights` (k,) have mean one, None where the strategy gives none.
+    """
 
     wish: Wish
     rows: np.ndarray
     reasons: list[str]
     out: dict[str, int]
     chosen: np.ndarray
+    weights: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def effective(self) -> float:
+        """How many equally weighted rows have as much variety: 1/Σp² of the weights' shares p."""
+        if self.weights is None:
+            return float(len(self.rows))
+        return float(self.weights.sum() ** 2 / (self.weights**2).sum())
 
 
 def propose(project: Project, view: View, wish: Wish) -> Proposal:
@@ -59,12 +71,14 @@ def _propose(project: Project, view: View, wish: Wish) -> Proposal:
     chosen = np.zeros(n, bool)
     chosen[found.rows] = True
     out = _left_out(chosen, decisions, scorable, guarded, outside)
-    return Proposal(wish, found.rows, found.reasons, out, chosen)
+    return Proposal(wish, found.rows, found.reasons, out, chosen, found.weights, found.notes)
 
 
 def _choose(view: View, wish: Wish, score: np.ndarray, k: int, include: np.ndarray, exclude: np.ndarray) -> Chosen:
     if wish.strategy == "top":
         return select_top(score, k, include=include, exclude=exclude)
+    if wish.strategy == "weights":
+        return select_weights(score, k, include=include, exclude=exclude)
     columns, names = round_robin_columns(view)
     return select_round_robin(
         _padded(columns, len(score)), k, include=include, exclude=exclude, seed=wish.seed, names=names

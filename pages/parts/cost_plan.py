@@ -1,16 +1,18 @@
 """What a scoring run would cost, before it is started: at once what is counted, and on demand what is measured."""
 
+import math
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from engine.errors import EngineError
 from engine.runs.config import ScoreConfig
+from engine.selection.sizes import size_of
 from engine.store.project import Project
 from pages.parts import reads
 from pages.parts.mistakes import show_error
 from pages.parts.tables import table
-from pages.parts.words import count, duration, plain, size
+from pages.parts.words import count, duration, opened, plain, size
 
 if TYPE_CHECKING:
     from engine.runs.plan import Plan
@@ -39,13 +41,31 @@ def sizes(project: Project, config: ScoreConfig) -> str:
     against = f"against {count(sum(chosen.values()), 'target sample')} in {count(len(chosen), 'target set')}"
     if config.method == "random":
         return f"Gives each of {count(n, 'sample')} a random score. Takes no time."
+    if config.method == "directional":
+        directions = count(len(chosen), "target direction")
+        return f"Runs each of {count(n, 'sample')} forward along {directions}. Nothing is propagated."
     if config.method == "exact":
         return f"Measures each of {count(n, 'sample')} exactly {against}. Nothing is propagated."
-    landmarks, audit = config.landmark_count(n), config.audit_count(n)
+    landmarks, audit, tuning = config.landmark_count(n), config.audit_count(n), config.tuning_count(n)
+    tuned = f" ({tuning:,} of them to tune by)" if tuning else ""
     return (
-        f"Measures {count(landmarks, 'landmark')} and {count(audit, 'audit sample')} exactly {against}, "
-        f"and propagates to the other {n - landmarks - audit:,} of {count(n, 'sample')}."
+        f"Measures {count(landmarks, 'landmark')}{tuned} and {count(audit, 'audit sample')} exactly {against}, "
+        f"and propagates to the other {n - landmarks - audit:,} of {count(n, 'sample')}.{_effort(config, n)}"
     )
+
+
+def _effort(config: ScoreConfig, n: int) -> str:
+    """What is done beyond the landmarks; refuses a size that the pool does not have before anything is started."""
+    said = ""
+    if config.fidelity is not None:
+        most = min(config.max_landmarks or 2 * config.landmark_count(n), n)
+        said += f" Adds landmarks, {most:,} at most, until the tuning samples reach Spearman {config.fidelity:.2f}."
+    if config.refine:
+        size, limit = size_of(config.refine, n), math.floor(config.refine_budget * n)
+        said += (
+            f" Then measures samples near the cut at {size:,} exactly, {limit:,} at most, until the best are stable."
+        )
+    return said
 
 
 def _make(project: Project, config: ScoreConfig, key: object) -> None:
@@ -68,8 +88,10 @@ def _draw(made: "Plan") -> None:
     if made.exact_seconds:
         st.caption(plain(f"Measuring every sample exactly would take {duration(made.exact_seconds)}."))
     rows = [
-        {"Phase": p.name, "Rows": p.rows, "FLOPs": f"{p.flops:.2g}", "Time": duration(p.seconds)} for p in made.phases
-    ]
+        {"Phase": opened(p.name), "Rows": p.rows, "Tokens": p.tokens, "FLOPs": f"{p.flops:.2g}",
+         "Time": duration(p.seconds)}
+        for p in made.phases
+    ]  # fmt: skip
     table(rows)
     device = f"Device: {made.device}."
-    st.caption(plain(" ".join([device, *(f"{note.capitalize()}." for note in made.notes)])))
+    st.caption(plain(" ".join([device, *(f"{opened(note)}." for note in made.notes)])))

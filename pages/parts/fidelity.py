@@ -8,59 +8,38 @@ from typing import Any
 
 import streamlit as st
 
+from pages.parts import trust
 from pages.parts.run_choice import View
 from pages.parts.tables import table
+from pages.parts.trust import measure
 from pages.parts.words import count, percent, plain
 
-_VERDICTS = (
-    (0.95, "success", "The scores put samples in almost the exact order."),
-    (0.85, "success", "The scores are close to the exact order. Trust the top and the bottom, not single ranks."),
-    (0.6, "warning", "The broad order is right, single ranks are not. Use more landmarks for a finer cut."),
-    (0.3, "warning", "The scores are a weak guide: only the extremes mean something. Use more landmarks."),
-    (-1.0, "error", "The scores hardly follow the exact ones. Do not select by them; use more landmarks or exact."),
-)
 STRONG_LENGTH = 0.3
 
 
 def report(view: View) -> None:
-    """The fidelity of a run: the verdict, the figures with their intervals, per target, and the bias by length."""
-    found = view.scores.summary.get("fidelity")
+    """The fidelity of a run: the figures with their intervals, per target, the intervals, and the bias by length."""
+    summary = view.scores.summary
+    found = summary.get("fidelity")
     if not found:
-        st.caption(plain(_without(view)))
+        st.caption("No figures: nothing was audited.")
         return
-    reasons = found.get("reasons", {})
-    spearman = measure(found.get("spearman"), found.get("interval"), reasons.get("spearman", ""))
-    kind, words = verdict(spearman)
-    {"success": st.success, "warning": st.warning, "error": st.error}[kind](words)
+    spearman = trust.figure(found)
     audited = count(int(found.get("n") or 0), "audit sample")
-    st.caption(plain(f"Measured on {audited}, scored exactly and kept out of the fit. {_interval(spearman)}"))
+    left_out = int(found.get("left_out") or 0)
+    gone = f" {left_out:,} more could not be scored and were left out." if left_out else ""
+    st.caption(plain(f"Measured on {audited}, scored exactly and kept out of the fit.{gone} {interval(spearman)}"))
     top = measure(found.get("top_overlap"))
     places = st.columns(3)
-    places[0].metric("Spearman", shown(spearman), help=plain(_interval(spearman)), border=True)
+    places[0].metric("Spearman", shown(spearman), help=plain(interval(spearman)), border=True)
     share = percent(top["value"], 0) if top["value"] is not None else "–"
     places[1].metric("Top 10 %", share, border=True,
                      help="The share of the truly best 10 % among the estimated best; by chance 10 %.")  # fmt: skip
     places[2].metric("R²", shown(measure(found.get("r2"))), border=True,
                      help="1 is perfect, 0 as good as the mean, below 0 worse than the mean.")  # fmt: skip
+    _uncertainty(summary.get("uncertainty"), summary.get("counts", {}))
     _per_target(found)
     st.caption(plain(length_sentence(found)))
-
-
-def verdict(spearman: dict[str, Any]) -> tuple[str, str]:
-    """(kind of message, sentence) for a rank correlation; judged by the lower end of its interval where known."""
-    value = spearman["value"]
-    if value is None:
-        return "warning", plain(
-            f"How far to trust the scores is not known: {spearman['reason'] or 'too few audit samples'}."
-        )
-    judged = spearman["low"] if spearman["low"] is not None else value
-    return next((kind, words) for least, kind, words in _VERDICTS if judged >= least)
-
-
-def measure(value: float | None, interval: Any = None, reason: str = "") -> dict[str, Any]:
-    """A figure with its interval, and why it is undefined where it is."""
-    low, high = interval if interval else (None, None)
-    return {"value": value, "low": low, "high": high, "reason": reason}
 
 
 def shown(figure: dict[str, Any]) -> str:
@@ -68,12 +47,53 @@ def shown(figure: dict[str, Any]) -> str:
     return "–" if figure["value"] is None else f"{figure['value']:.2f}"
 
 
-def _interval(figure: dict[str, Any]) -> str:
+def interval(figure: dict[str, Any]) -> str:
+    """A rank correlation with its interval, or why there is none."""
     if figure["value"] is None:
         return f"Undefined: {figure['reason'] or 'too few audit samples'}."
     if figure["low"] is None:
         return f"Spearman {figure['value']:.2f}, without an interval."
     return f"Spearman {figure['value']:.2f}, with 90 % confidence between {figure['low']:.2f} and {figure['high']:.2f}."
+
+
+def _uncertainty(found: dict[str, Any] | None, counts: dict[str, Any]) -> None:
+    """The intervals of single scores: how wide, and how often they held the exact score."""
+    if not found:
+        return
+    level, held, relative = percent(found.get("level", 0.9), 0), found.get("coverage"), found.get("relative_width")
+    places = st.columns(3)
+    places[0].metric(
+        "Interval against spread", "–" if relative is None else f"{relative:.2f} ×", border=True,
+        help="The mean width of a sample's interval, as a multiple of the standard deviation of the exact scores. "
+        "Well below 1, single scores mean something; above 3, they say next to nothing.",
+    )  # fmt: skip
+    places[1].metric("Intervals that hold", "–" if held is None else percent(held, 0), border=True,
+                     help=plain(f"Audit samples whose exact score lies in their interval; meant: {level}"))  # fmt: skip
+    scored = counts.get("exact", 0) + counts.get("propagated", 0)
+    places[2].metric("Measured exactly", percent(counts.get("exact", 0) / scored, 0) if scored else "–", border=True,
+                     help="The share of scored samples whose own gradient was measured.")  # fmt: skip
+    st.caption(plain(uncertainty_sentence(found)))
+    if too_narrow := trust.of_intervals(found):
+        st.warning(plain(too_narrow))
+
+
+def uncertainty_sentence(found: dict[str, Any]) -> str:
+    """The intervals in words: width, coverage overall and by tenths of uncertainty, and what they were fitted on."""
+    level, width, held = percent(found.get("level", 0.9), 0), found.get("width"), found.get("coverage")
+    said = [f"A sample's {level} interval is {width:.3g} wide on average." if width is not None else ""]
+    if held is None:
+        said.append("How often it holds the exact score is not known: no audit sample to judge by.")
+    else:
+        said.append(f"It held the exact score of {percent(held, 0)} of {count(int(found.get('n') or 0), 'sample')}")
+        tenths = [share for share in found.get("by_decile") or [] if share is not None]
+        said[-1] += (
+            f", from {percent(min(tenths), 0)} to {percent(max(tenths), 0)} by tenths of uncertainty."
+            if len(tenths) > 1
+            else "."
+        )
+    if found.get("calibrated_on"):
+        said.append(f"Calibrated on {count(int(found['calibrated_on']), 'other sample')}.")
+    return " ".join(part for part in said if part)
 
 
 def _per_target(found: dict[str, Any]) -> None:
@@ -95,10 +115,3 @@ def length_sentence(found: dict[str, Any]) -> str:
     strength = "follow length noticeably: " + ("longer" if figure["value"] > 0 else "shorter") + " samples score higher"
     judged = strength if abs(figure["value"]) >= STRONG_LENGTH else "hardly follow length"
     return f"The scores {judged} (Spearman with length {figure['value']:+.2f})."
-
-
-def _without(view: View) -> str:
-    return {
-        "exact": "Every sample was scored exactly, so nothing was propagated and there is nothing to audit.",
-        "random": "Random scores: a baseline to compare with, not a guide.",
-    }.get(view.record.method, "This run has no audit slice, so how far to trust it was not measured.")

@@ -31,6 +31,8 @@ MARKS = (
     "audit",
     "warm-up",
     "truncated for the model",
+    "tuning",
+    "measured near the cut",
 )
 LONGEST_LINK = 6000
 

@@ -22,8 +22,8 @@ def choices(project: Project, view: View | None) -> dict[str, Callable[[bool], C
     if view is not None:
         found[f"Score – {view.title}"] = lambda by_rank: _score(project, view, by_rank)
         found["Status of the score"] = lambda _: _status(project, view)
-        if view.scores.variance is not None:
-            found["Uncertainty of the score"] = lambda _: _variance(project, view)
+        if view.scores.sigma is not None or view.scores.variance is not None:
+            found["Uncertainty of the score"] = lambda _: _uncertainty(project, view)
     found["Decision"] = lambda _: _decision(project)
     found["Signal"] = lambda _: _signal(project)
     found["Cluster"] = lambda _: _cluster(project)
@@ -48,14 +48,18 @@ def _score(project: Project, view: View, by_rank: bool) -> Coloured:
     return reads.by_artifact(project, view.scores.artifact, "score colours", compute, view.column, by_rank, n, dark)
 
 
-def _variance(project: Project, view: View) -> Coloured:
-    n, dark = reads.pool_size(project), colours.is_dark()
+def _uncertainty(project: Project, view: View) -> Coloured:
+    """The calibrated standard deviation of the overall score, in its unit; of runs without one, the kernel's."""
+    n, dark, sigma = reads.pool_size(project), colours.is_dark(), view.scores.sigma
 
     def compute(_: Any) -> Coloured:
+        if sigma is not None:
+            title = "Standard deviation of the overall score; 0: measured exactly"
+            return colours.sequential(whole(sigma, n), title=title, unit=view.unit, dark=dark)
         values = whole(np.sqrt(np.maximum(np.asarray(view.scores.variance), 0)), n)
         return colours.sequential(values, title="Uncertainty of the propagated score", unit="relative", dark=dark)
 
-    return reads.by_artifact(project, view.scores.artifact, "variance colours", compute, n, dark)
+    return reads.by_artifact(project, view.scores.artifact, "uncertainty colours", compute, n, dark)
 
 
 def _status(project: Project, view: View) -> Coloured:

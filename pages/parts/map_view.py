@@ -15,7 +15,7 @@ from engine.errors import EngineError
 from engine.runs import jobs
 from engine.runs.config import MapConfig
 from engine.store.project import Project
-from pages.parts import colours, filters, map_colours, reads, sample_view, score_view, state
+from pages.parts import colours, filters, map_colours, reads, regions, sample_view, score_view, state
 from pages.parts.filters import Filter
 from pages.parts.mistakes import errors_shown
 from pages.parts.point_map import MapLabel, point_map, read_event
@@ -107,6 +107,20 @@ def plane(project: Project, layout: reads.Layout, found: Sets, coloured: map_col
     colours.draw_legend(legend)
 
 
+def doubtful(project: Project, layout: reads.Layout, view: View | None) -> None:
+    """Name the regions where the scores are least certain; a click filters to one."""
+    found = regions.of_run(project, layout, view) if view is not None else []
+    if not found:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="map_doubtful"):
+        st.caption("Scores are least certain in:", width="content")
+        for region in found:
+            st.button(
+                plain(region.label), key=f"doubtful_{region.cluster}", type="tertiary", on_click=state.add_filter,
+                args=(Filter("cluster", "", (region.cluster,)),), help=plain(region.words),
+            )  # fmt: skip
+
+
 def _take(layout: reads.Layout, key: str) -> None:
     """Put what was drawn or clicked on the map into the session."""
     event = read_event(key)
@@ -152,6 +166,7 @@ def panel(project: Project, view: View | None) -> None:
         place, scored = score_view.position(project, view, view.column, row)
         rank = f"rank {place:,} of {scored:,}" if place else "no score"
         st.caption(plain(f"{view.title}: {float(view.values[row]):+.4f} · {rank} · {describe(view)}"))
+        st.caption(plain(score_view.certainty(view, row)))
     sample_view.marks(project, row)
     with st.container(height=360, border=False):
         sample_view.turns(stored)

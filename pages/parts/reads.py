@@ -23,7 +23,14 @@ from engine.store.project import Project
 T = TypeVar("T")
 Array = np.ndarray
 STATUS = {0: "unscorable", 1: "exact", 2: "propagated"}
-ROLES = {1: "landmark", 2: "audit", 4: "warm-up", 8: "truncated for the model"}
+ROLES = {
+    1: "landmark",
+    2: "audit",
+    4: "warm-up",
+    8: "truncated for the model",
+    16: "tuning",
+    32: "measured near the cut",
+}
 AGGREGATE = "score"
 # what is read together, so that one opening of the catalogue serves it: what reviewing needs, and the rest
 _GROUPS = (
@@ -38,7 +45,9 @@ class Scores:
     """The arrays of one scoring artifact, over the `covered` first pool rows; `columns` has one column per target set,
     `matrix` one per usable target sample.
 
-    Higher is better. `status` codes as `STATUS`, `roles` bit flags as `ROLES`. NaN where a row has no score.
+    Higher is better. `status` codes as `STATUS`, `roles` bit flags as `ROLES`. NaN where a row has no score. `variance`
+    is that of the propagation, in units of the kernel; `sigma`, `low` and `high` are the standard deviation and the
+    interval of the aggregate in units of the score. None where a run has none.
     """
 
     artifact: str
@@ -50,6 +59,9 @@ class Scores:
     loss: Array
     variance: Array | None
     summary: dict[str, Any]
+    sigma: Array | None = None
+    low: Array | None = None
+    high: Array | None = None
 
     @property
     def covered(self) -> int:
@@ -215,13 +227,13 @@ def scores(project: Project, artifact: str) -> Scores:
     """The arrays of a scoring artifact, memory-mapped."""
 
     def load(folder: Path) -> Scores:
-        arrays = {
+        arrays: dict[str, Any] = {
             name: artifacts.load_array(folder, name)
             for name in ("score", "columns", "matrix", "status", "roles", "loss")
         }
-        variance = artifacts.load_array(folder, "variance") if (folder / "variance.npy").exists() else None
-        summary = artifacts.read_json(folder / "summary.json")
-        return Scores(artifact=artifact, variance=variance, summary=summary, **arrays)
+        for name in ("variance", "sigma", "low", "high"):  # of landmark runs, where they were computed
+            arrays[name] = artifacts.load_array(folder, name) if (folder / f"{name}.npy").exists() else None
+        return Scores(artifact=artifact, summary=artifacts.read_json(folder / "summary.json"), **arrays)
 
     return by_artifact(project, artifact, "scores", load)
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from engine.errors import EngineError
 from engine.store.project import Project
-from pages.parts import filters, reads, review_list, sample_view, score_view, state
+from pages.parts import explanation, filters, reads, review_list, sample_view, score_view, state
 from pages.parts.mistakes import errors_shown
 from pages.parts.review_list import ReviewList
 from pages.parts.run_choice import View
@@ -55,6 +55,8 @@ def desk(project: Project, view: View | None) -> None:
 def _side(project: Project, view: View | None, row: int) -> None:
     if view is not None:
         score_view.figures(project, view, row)
+        if row < view.scores.covered:
+            explanation.show(project, view, row)
     else:
         st.caption("No run yet, so there is no score.")
     sample_view.marks(project, row)

@@ -7,7 +7,7 @@ import streamlit as st
 
 from engine.errors import EngineError
 from engine.store.project import Project
-from pages.parts import reads, state
+from pages.parts import reads, state, trust
 from pages.parts.words import count, plain, shorten
 
 WIDTH = 215  # pixels; three such choices and a switch fit one line of a small window
@@ -72,8 +72,12 @@ def choose(project: Project, *, column: bool = True) -> View:
     return view
 
 
-def coverage(project: Project, view: View) -> None:
-    """Say, where it is so, that the run does not cover the whole pool."""
+def coverage(project: Project, view: View, *, trusted: bool = False) -> None:
+    """Say, where it is so, that the run cannot be trusted (unless that is said elsewhere: `trusted`), or does not cover
+    the whole pool.
+    """
+    if not trusted:
+        trust.caution(view.record.name, view.record.method, view.scores.summary)
     missing = reads.pool_size(project) - view.scores.covered
     if missing > 0:
         name = plain(view.record.name)
@@ -96,7 +100,14 @@ def column_name(record: Any, name: str) -> str:
         return "random"
     if name != reads.AGGREGATE:
         return name
-    return "all targets (mean)" if len(record.targets) != 1 else f"{record.targets[0]} (overall)"
+    return f"all targets ({_joined(record.config)})" if len(record.targets) != 1 else f"{record.targets[0]} (overall)"
+
+
+def _joined(config: dict[str, Any]) -> str:
+    """How the target sets were joined; configurations of earlier versions know the mean alone."""
+    if config.get("across", "mean") == "max":
+        return "best"
+    return "weighted" if config.get("target_weights") or config.get("avoid") else "mean"
 
 
 def _keep(name: str, key: str) -> None:

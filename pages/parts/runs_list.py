@@ -8,7 +8,7 @@ from engine.errors import EngineError
 from engine.runs import jobs
 from engine.runs.config import ScoreConfig
 from engine.store.project import Project
-from pages.parts import charts, fidelity, reads, run_choice, state
+from pages.parts import charts, fidelity, provenance, reads, run_choice, state, trust
 from pages.parts.run_choice import View
 from pages.parts.shell import empty, link
 from pages.parts.tables import table
@@ -25,7 +25,7 @@ def finished(project: Project) -> None:
     table([_line(run) for run in reversed(runs)])
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = run_choice.choose(project)
-    run_choice.coverage(project, view)
+    run_choice.coverage(project, view, trusted=True)
     detail(project, view)
     with st.container(horizontal=True):
         link("Map", "See it on the map")
@@ -33,8 +33,9 @@ def finished(project: Project) -> None:
 
 
 def detail(project: Project, view: View) -> None:
-    """One run: how many rows have what kind of score, how far to trust them, and how they are spread."""
+    """One run: whether to trust it at all, how many rows have what kind of score, how far to trust them, how made."""
     st.caption(plain(run_choice.describe(view)))
+    trust.say(trust.of_run(view.record.method, view.scores.summary))
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**How far to trust it**")
@@ -43,7 +44,9 @@ def detail(project: Project, view: View) -> None:
         st.markdown("**Scores**")
         st.caption(plain(_counts(view)))
         charts.histogram(project, view)
-    notes = view.scores.summary.get("notes", ())
+    provenance.show(view)
+    told = provenance.sentences(view)
+    notes = [note for note in view.scores.summary.get("notes", ()) if note not in told]
     if notes:
         st.markdown("**Notes**")
         st.caption("\n".join(f"- {plain(note)}" for note in dict.fromkeys(notes)))

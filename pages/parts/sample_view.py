@@ -79,6 +79,8 @@ def _explanation(project: Project, row: int, name: str) -> str:
         "looks truncated": "The response seems to stop in the middle.",
         "landmark": "Scored exactly; the scores of other samples are propagated from the landmarks.",
         "audit": "Scored exactly and kept out of the fit, to measure how far the scores can be trusted.",
+        "tuning": "Scored exactly to choose the run's settings by, then used as a landmark.",
+        "measured near the cut": "Scored exactly because its estimate was too close to the cut to decide by.",
         "warm-up": "The model saw this sample in its warm-up, so its score is less comparable.",
         "truncated for the model": "Longer than the model reads: its prompt was cut from the left for scoring.",
     }.get(name, "")

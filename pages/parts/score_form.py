@@ -1,25 +1,44 @@
 """The settings of a scoring run as a form; what it returns is a validated `ScoreConfig`.
 
-The options come from the engine's own tables, so that a new method appears by itself.
+A curator decides here: the method, the model, what counts for and against, how many landmarks, and whether the run
+goes on until it is good enough. Everything else is in `score_more`. The options come from the engine's own tables, so
+that a new method appears by itself.
 """
 
-from typing import get_args
+from typing import Any, get_args
 
 import streamlit as st
 
-from engine.runs.config import METHODS, NEEDS_TARGET, Aggregate, Embedding, Kernel, Method, ScoreConfig, Switch, Unit
+from engine.runs.config import METHODS, NEEDS_TARGET, PRESETS, Embedding, Method, ScoreConfig, Unit
 from engine.store.project import Project
-from pages.parts import reads
-from pages.parts.words import plain
+from pages.parts import reads, score_more
+from pages.parts.words import plain, shorten
 
 DEFAULTS = ScoreConfig()
-METHOD_NAMES = {"landmark": "Landmark", "exact": "Exact", "random": "Random"}
+BEST, PAPER = "Best settings", "The paper's"
+METHOD_NAMES = {"landmark": "Landmark", "exact": "Exact", "directional": "Directional", "random": "Random"}
 UNIT_NAMES = {"cosine": "Cosine of gradients", "inner-product": "Inner product of gradients"}
 EMBEDDING_NAMES = {
-    "hidden": "Pooled hidden states",
-    "jvp": "JVP embedding (the paper's)",
     "gradient": "Gradients of the last blocks",
+    "hidden": "Pooled hidden states",
+    "last-layer": "Gradient of the last layer",
+    "jvp": "Forward-mode derivative (the paper's)",
+    "sentence": "Sentence embedding",
+    "auto": "Try them and pick",
 }
+EMBEDDING_WORDS = {
+    "gradient": "Runs the last blocks backwards for every sample. The most faithful for its price on small models.",
+    "hidden": "The model's own states, averaged over the sample. One forward pass; cheap, knows nothing of gradients.",
+    "last-layer": "How the output layer would change. One forward pass; cheap, blind to the layers below.",
+    "jvp": "How the first blocks answer a small random change of their weights. Cheap on models with many blocks.",
+    "sentence": "What the text is about, by a small encoder of its own. Knows nothing of the model that is scored.",
+    "auto": "Tries every kind on a few exactly measured samples and keeps the most faithful for its cost.",
+}
+PAPER_WORDS = (
+    "As published: forward-mode derivatives of the first four blocks, uniform landmarks, an RBF kernel, nothing tuned. "
+    "For comparison; the best settings follow exact scores more closely."
+)
+COLUMNS = 4
 
 
 def form(project: Project) -> tuple[ScoreConfig | None, str | None]:
@@ -27,32 +46,41 @@ def form(project: Project) -> tuple[ScoreConfig | None, str | None]:
 
     Raises `EngineError` where the values do not make a configuration.
     """
-    methods = list(get_args(Method))
+    method = _method()
+    settings: dict[str, Any] = {"method": method}
+    if method != "random":
+        left, right = st.columns(2, gap="medium")
+        with left:
+            settings["model"] = _model()
+        with right:
+            if method in NEEDS_TARGET:
+                settings |= _targets(project)
+    settings |= _main(project, method)
+    if method == "landmark":
+        settings |= _effort()
+    if method != "random":
+        with st.expander("More settings", key="score_more"):
+            settings |= score_more.settings(method, settings)
+    name = st.text_input(
+        "Name of the run", key="score_name", placeholder="chosen for you", max_chars=60, width=340
+    ).strip()
+    if settings.pop("preset", "") == PAPER:
+        settings |= PRESETS["paper"]
+    complete = settings.get("model", "") is not None
+    return (ScoreConfig.from_dict(settings) if complete else None), name or None
+
+
+def _method() -> str:
     method = st.segmented_control(
         "Method",
-        methods,
+        list(get_args(Method)),
         format_func=lambda m: METHOD_NAMES.get(m, m),
         default="landmark",
         required=True,
         key="score_method",
     )
-    st.caption(METHODS[method])
-    settings: dict[str, object] = {"method": method}
-    left, right = st.columns(2)
-    with left:
-        if method != "random":
-            settings["model"] = _model()
-    with right:
-        if method in NEEDS_TARGET:
-            settings["targets"] = _targets(project)
-    settings |= _main(project, method)
-    with st.expander("More settings"):
-        settings |= _more(method)
-    name = st.text_input(
-        "Name of the run", key="score_name", placeholder="chosen for you", max_chars=60, width=340
-    ).strip()
-    complete = settings.get("model", "") is not None
-    return (ScoreConfig.from_dict(settings) if complete else None), name.strip() or None
+    st.caption(plain(METHODS[method]))
+    return str(method)
 
 
 def _model() -> str | None:
@@ -68,72 +96,110 @@ def _model() -> str | None:
     return typed.strip() or None
 
 
-def _targets(project: Project) -> tuple[str, ...]:
+def _targets(project: Project) -> dict[str, Any]:
+    """The sets that count for and against a sample, and their weights where the curator wants any."""
     names = [target.name for target in reads.by_state(project, "targets")]
-    chosen = st.multiselect(
+    if not names:
+        return {}
+    one, two = st.columns(2)
+    wanted = one.multiselect(
         "Targets", names, key="score_targets", placeholder="All target sets",
-        help="Each gets its own score; the overall score is their mean.",
+        help="Samples that help these score high. Each set gets a score of its own beside the overall one.",
     )  # fmt: skip
-    return tuple(chosen)
+    against = two.multiselect(
+        "Avoid", [name for name in names if name not in wanted], key="score_avoid", placeholder="None",
+        help="Samples that help these score low: what the model should not get better at.",
+    )  # fmt: skip
+    used = [name for name in names if not wanted or name in wanted or name in against]
+    weights = _weights(used, against)
+    return {
+        "targets": tuple(used) if wanted else (),
+        "avoid": tuple(against),
+        "target_weights": tuple(f"{name}={weight:g}" for name, weight in weights.items() if weight != 1),
+    }
 
 
-def _main(project: Project, method: str) -> dict[str, object]:
-    found: dict[str, object] = {}
-    places = st.columns(4)
+def _weights(used: list[str], against: list[str]) -> dict[str, float]:
+    if len(used) < 2 or not st.toggle("Weigh the sets", key="score_weighted", help="Otherwise all count alike."):
+        return {}
+    found, places = {}, st.columns(min(len(used), 3))
+    for at, name in enumerate(used):
+        label = plain(f"{shorten(name, 30)}{' (against)' if name in against else ''}")
+        found[name] = float(
+            places[at % len(places)].number_input(label, 0.01, 1000.0, 1.0, 0.5, key=f"score_weight_{name}")
+        )
+    return found
+
+
+def _main(project: Project, method: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     n = reads.pool_size(project)
     if method == "landmark":
-        count = places[0].number_input(
+        found["preset"] = st.segmented_control(
+            "Settings", [BEST, PAPER], default=BEST, required=True, key="score_preset",
+            help="Either can be changed below, where it leaves anything open.",
+        )  # fmt: skip
+        if found["preset"] == PAPER:
+            st.caption(plain(PAPER_WORDS))
+    places = iter(st.columns(COLUMNS))
+    if method == "landmark":
+        count = next(places).number_input(
             "Landmarks", 1, max(1, n), None, key="score_landmarks", placeholder=f"{DEFAULTS.landmark_count(n):,}",
-            help="Samples scored exactly. More are slower and more faithful. Empty: 6 % of the pool, at least 64.",
+            help="Samples measured exactly. More are slower and more faithful. Empty: 6 % of the pool, at least 64.",
         )  # fmt: skip
         found["landmarks"] = int(count) if count is not None else None
-        found["embedding"] = places[1].selectbox(
-            "Embedding", get_args(Embedding), format_func=lambda e: EMBEDDING_NAMES.get(e, e), key="score_embedding",
-            help="What carries the scores from the landmarks to the other samples.",
-        )  # fmt: skip
+        if found["preset"] == BEST:
+            found["embedding"] = next(places).selectbox(
+                "Embedding", get_args(Embedding), format_func=lambda e: EMBEDDING_NAMES.get(e, e),
+                key="score_embedding", help="What carries the scores from the landmarks to the other samples.",
+            )  # fmt: skip
     if method != "random":
-        found["unit"] = places[2].selectbox(
+        found["unit"] = next(places).selectbox(
             "Unit", get_args(Unit), format_func=lambda u: UNIT_NAMES.get(u, u), key="score_unit",
             help="Cosine compares directions; the inner product also counts the size of the gradient.",
         )  # fmt: skip
-    found["seed"] = int(places[3].number_input("Seed", 0, 2**32 - 1, DEFAULTS.seed, key="score_seed"))
+    found["seed"] = int(next(places).number_input("Seed", 0, 2**32 - 1, DEFAULTS.seed, key="score_seed"))
+    if "embedding" in found:
+        st.caption(plain(f"{EMBEDDING_NAMES[found['embedding']]}: {EMBEDDING_WORDS[found['embedding']]}"))
     return found
 
 
-def _more(method: str) -> dict[str, object]:
-    if method == "random":
-        st.caption("Random scores have no further settings.")
+def _effort() -> dict[str, Any]:
+    """How far the run goes beyond its landmarks: until it is faithful enough, and exactly where the cut will be."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        found = _near_the_cut()
+    with right:
+        return found | _good_enough()
+
+
+def _near_the_cut() -> dict[str, Any]:
+    if not st.toggle(
+        "Measure the samples near the cut exactly", key="score_refine",
+        help="Which samples go in is decided near the cut. Those are measured exactly, in rounds, until the best are "
+        "stable.",
+    ):  # fmt: skip
         return {}
-    found: dict[str, object] = {}
-    one, two, three = st.columns(3)
-    found["aggregate"] = one.selectbox(
-        "Within a target set", get_args(Aggregate), key="score_aggregate",
-        help="How the samples of one target set join: their mean, or the best of them. Sets are averaged.",
-    )  # fmt: skip
-    found["projection"] = int(two.number_input("Projection width", 1, 512, DEFAULTS.projection, key="score_projection"))
-    found["max_length"] = int(three.number_input(
-        "Longest sample in tokens", 16, 1 << 20, DEFAULTS.max_length, key="score_length",
-        help="Longer samples lose the beginning of their prompt, never the whole response.",
-    ))  # fmt: skip
-    found["warm_up"] = one.selectbox(
-        "Warm-up", get_args(Switch), key="score_warm_up",
-        help="Trains on a slice of the pool first. Auto: with the built-in model only.",
-    )  # fmt: skip
-    found["warm_up_fraction"] = float(two.number_input(
-        "Warm-up share of the pool", 0.0, 1.0, DEFAULTS.warm_up_fraction, 0.01, key="score_warm_up_fraction"
-    ))  # fmt: skip
-    found["batch_tokens"] = int(
-        three.number_input("Tokens per batch", 16, 1 << 24, DEFAULTS.batch_tokens, key="score_batch")
+    one, two = st.columns(2)
+    size = one.text_input(
+        "You will choose", "10%", key="score_refine_size", help="A number such as 500, or a share such as 10%."
     )
-    if method == "landmark":
-        found["kernel"] = one.selectbox("Kernel", get_args(Kernel), key="score_kernel")
-        found["ridge"] = float(two.number_input("Ridge", 0.0, None, DEFAULTS.ridge, format="%.4f", key="score_ridge"))
-        audit = three.number_input("Audit samples", 0, None, None, key="score_audit", placeholder="chosen for you",
-            help="Samples scored exactly only to measure how far the scores can be trusted.")  # fmt: skip
-        found["audit"] = int(audit) if audit is not None else None
-    found["device"] = one.text_input("Device", DEFAULTS.device, key="score_device").strip() or "auto"
-    found["dtype"] = two.text_input("Precision", DEFAULTS.dtype, key="score_dtype").strip() or "auto"
-    return found
+    most = two.number_input(
+        "At most, in % of the pool", 0.0, 100.0, 100 * DEFAULTS.refine_budget, 1.0, key="score_refine_budget"
+    )
+    return {"refine": size.strip(), "refine_budget": most / 100}
+
+
+def _good_enough() -> dict[str, Any]:
+    if not st.toggle(
+        "Add landmarks until the scores are good enough", key="score_fidelity_on",
+        help="Good enough is a rank correlation with exact scores, measured on the tuning samples.",
+    ):  # fmt: skip
+        return {}
+    one, two = st.columns(2)
+    reach = one.number_input("Spearman to reach", 0.0, 1.0, 0.85, 0.05, key="score_fidelity")
+    limit = two.number_input("Most landmarks", 1, None, None, key="score_max_landmarks", placeholder="twice as many")
+    return {"fidelity": float(reach), "max_landmarks": int(limit) if limit is not None else None}
 
 
 def describe(config: ScoreConfig) -> str:

@@ -1,5 +1,6 @@
 """What a run says of one sample: score, rank and percentile per target, and the sample's surroundings."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,29 @@ def figures(project: Project, view: View, row: int) -> None:
     left.metric("Score", score(float(view.values[row])), help=plain(describe(view)))
     middle.metric("Rank", f"{place:,}" if place else "–", help=f"1 is the highest of {scored:,} scored samples.")
     right.metric("Percentile", percentile(place, scored), help="The share of scored samples at or below this one.")
-    st.caption(plain(f"{describe(view)} · {view.title} · this score is {reads.STATUS[int(view.scores.status[row])]}"))
+    st.caption(plain(f"{describe(view)} · {view.title}"))
+    st.caption(plain(certainty(view, row)))
     problem = view.scores.summary.get("problems", {}).get(str(row))
     if problem:
         st.warning(plain(f"Not scored: {problem}"))
     if view.scores.sets:
         table(_per_target(project, view, row))
+
+
+def certainty(view: View, row: int) -> str:
+    """How sure the score of a covered sample is: measured, or propagated with its interval; not escaped."""
+    status = reads.STATUS[int(view.scores.status[row])]
+    if status != "propagated":
+        return {"exact": "Measured exactly.", "unscorable": "It has no score."}[status]
+    low, high = view.scores.low, view.scores.high
+    if low is None or high is None or not (math.isfinite(low[row]) and math.isfinite(high[row])):
+        return "Propagated from the landmarks; how sure it is was not computed."
+    level = percent((view.scores.summary.get("uncertainty") or {}).get("level", 0.9), 0)
+    whole = view.scores.column(reads.AGGREGATE)
+    said = f"likely {low[row]:.2f} to {high[row]:.2f} ({level})"
+    if view.column == reads.AGGREGATE or np.array_equal(view.values[row], whole[row]):
+        return f"Propagated: {float(view.values[row]):.2f}, {said}."
+    return f"Propagated. The overall score is {float(whole[row]):.2f}, {said}."
 
 
 def position(project: Project, view: View, column: str, row: int) -> tuple[int, int]:

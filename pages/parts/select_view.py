@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from engine.data.samples import prompt_text
-from engine.selection.strategies import STRATEGIES
+from engine.selection.strategies import STRATEGY_NAMES
 from engine.store.project import Project
 from pages.parts import choosing, filters, reads, state
 from pages.parts.choosing import Proposal, Wish
@@ -15,8 +15,13 @@ from pages.parts.shell import empty, link
 from pages.parts.tables import table
 from pages.parts.words import count, moment, plain, score, shorten
 
-STRATEGY_NAMES = {"top": "Highest scores", "round-robin": "Round robin over the target samples"}
+TITLES = {
+    "top": "Highest scores",
+    "round-robin": "Round robin over the target samples",
+    "weights": "Highest scores, weighted",
+}
 SHOWN = 200
+FEW = 0.1  # of the chosen rows: below so many effective ones the weights are warned of
 RUNNERS_UP = 50
 
 
@@ -27,9 +32,10 @@ def wish() -> Wish:
         "Size", "10%", key="select_size", help="A number of samples such as 500, or a share such as 10%."
     )
     strategy = middle.segmented_control(
-        "Strategy", list(STRATEGIES), format_func=lambda name: STRATEGY_NAMES.get(name, name), default="top",
+        "Strategy", list(STRATEGY_NAMES), format_func=lambda name: TITLES.get(name, name), default="top",
         required=True, key="select_strategy",
-        help="Round robin lets every target sample take its best remaining sample in turn, so that none is left out.",
+        help="Round robin lets every target sample take its best remaining sample in turn, so that none is left out. "
+        "Weighted: the best samples, each counting in training as much as its score is above the best one left out.",
     )  # fmt: skip
     seed = 0
     if strategy == "round-robin":
@@ -63,9 +69,25 @@ def figures(project: Project, view: View, proposal: Proposal) -> None:
     places[3].metric("Approved by people", f"{choosing.approved_count(project):,}", border=True,
                      help="Always in, whatever their score; rejected samples never are.")  # fmt: skip
     st.caption(plain(describe(view)))
+    _weights(proposal)
     out = ", ".join(f"{number:,} {reason}" for reason, number in proposal.out.items() if number)
     st.caption(plain(f"Out: {out or 'nothing'}."))
     _warn(project, proposal)
+
+
+def _weights(proposal: Proposal) -> None:
+    """The range of the weights and what they leave of the subset's variety."""
+    if proposal.weights is None:
+        return
+    low, high = float(proposal.weights.min()), float(proposal.weights.max())
+    st.caption(plain(
+        f"Weights from {low:.2g} to {high:.2g}, 1 on average: as varied as {proposal.effective:,.0f} samples of equal "
+        "weight. They are saved with the selection and exported."
+    ))  # fmt: skip
+    if proposal.effective < FEW * len(proposal.rows):
+        st.warning("A few samples carry most of the weight. Ask for more samples, or use the highest scores alone.")
+    for note in proposal.notes:
+        st.caption(plain(note))
 
 
 def _warn(project: Project, proposal: Proposal) -> None:
@@ -107,7 +129,8 @@ def inside(project: Project, view: View, proposal: Proposal) -> None:
     known[: len(place)] = place
     order = np.argsort(np.where(known[proposal.rows] > 0, known[proposal.rows], len(known) + 1), kind="stable")[:SHOWN]
     why = [proposal.reasons[at] for at in order]
-    _samples(project, view, proposal.rows[order], why)
+    weights = None if proposal.weights is None else proposal.weights[order]
+    _samples(project, view, proposal.rows[order], why, weights)
     if len(proposal.rows) > SHOWN:
         st.caption(f"The best {SHOWN} of {count(len(proposal.rows), 'sample')}; the export lists all.")
 
@@ -121,7 +144,7 @@ def outside(project: Project, view: View, proposal: Proposal) -> None:
     _samples(project, view, rows, ["next in line" if at == 0 else "below the cut" for at in range(len(rows))])
 
 
-def _samples(project: Project, view: View, rows: np.ndarray, why: list[str]) -> None:
+def _samples(project: Project, view: View, rows: np.ndarray, why: list[str], weights: np.ndarray | None = None) -> None:
     decisions = reads.decisions(project)
     place = reads.ranks(project, view.scores.artifact, view.column)
     shown = [
@@ -135,6 +158,8 @@ def _samples(project: Project, view: View, rows: np.ndarray, why: list[str]) -> 
         }
         for row, stored, reason in zip(rows.tolist(), reads.samples(project, rows.tolist()), why)
     ]
+    for at, line in enumerate(shown if weights is not None else ()):
+        line["Weight"] = f"{weights[at]:.2f}"  # type: ignore[index]
     table(shown)
 
 
@@ -145,7 +170,8 @@ def save(project: Project, view: View, proposal: Proposal) -> None:
         name = left.text_input("Name of the selection", "subset", max_chars=100, key="select_name")
         if right.form_submit_button(f"Save {len(proposal.rows):,} as a draft", type="primary", width="stretch"):
             spec = spec_of(view, proposal)
-            kept = project.save_selection(name.strip(), spec=spec, rows=proposal.rows, by=state.author())
+            kept = project.save_selection(name.strip(), spec=spec, rows=proposal.rows, weights=proposal.weights,
+                                          by=state.author())  # fmt: skip
             state.notify(
                 f"Saved {kept.name}, version {kept.version}, as a draft. Approve it below to freeze it for training."
             )

@@ -38,6 +38,11 @@ def count(number: int, singular: str = "", plural: str = "") -> str:
     return f"{number:,} {noun}".strip()
 
 
+def opened(text: str) -> str:
+    """`text` with a capital at its beginning; the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def score(value: float) -> str:
     """A score with its sign and four decimals; a dash where there is none."""
     return "–" if not math.isfinite(value) else f"{value:+.4f}"

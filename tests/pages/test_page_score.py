@@ -7,7 +7,7 @@ import pytest
 
 from engine.runs import jobs
 from engine.store.project import Project
-from pages.parts import fidelity
+from pages.parts import fidelity, trust
 
 
 def test_without_a_pool_it_leads_to_the_pool(pages: Any, make_project: Callable[..., Project]) -> None:
@@ -71,10 +71,10 @@ def test_a_finished_run_says_how_far_to_trust_it(pages: Any, make_project: Calla
     [(0.99, [0.97, 1.0], "success"), (0.99, [0.2, 1.0], "error"), (0.7, [0.62, 0.8], "warning"), (-0.2, None, "error")],
 )
 def test_the_verdict_goes_by_the_lower_end(value: float, interval: Any, kind: str) -> None:
-    assert fidelity.verdict(fidelity.measure(value, interval))[0] == kind
+    assert trust.of_figure(trust.measure(value, interval))[0] == kind
 
 
 def test_an_undefined_fidelity_is_never_shown_as_a_number() -> None:
-    undefined = fidelity.measure(None, None, "2 rows are too few")
+    undefined = trust.measure(None, None, "2 rows are too few")
     assert fidelity.shown(undefined) == "–"
-    assert fidelity.verdict(undefined)[0] == "warning"
+    assert trust.of_figure(undefined)[0] == "warning"

@@ -1,0 +1,79 @@
+"""Why a sample has its score: how sure it is, the landmarks that carried it, and its best and worst targets.
+
+The engine explains; this draws. Where it cannot, its own words are shown and nothing else.
+"""
+
+from typing import Any
+
+import streamlit as st
+
+from engine.data.samples import prompt_text
+from engine.errors import EngineError
+from engine.store.project import Project
+from pages.parts import reads
+from pages.parts.run_choice import View
+from pages.parts.tables import table
+from pages.parts.words import percent, plain, score, shorten
+
+KEY = "score_why"
+ITEMS = 3
+
+
+def show(project: Project, view: View, row: int) -> None:
+    """The explanation of one sample's overall score, made when it is asked for; it stays open from sample to sample."""
+    if view.record.method != "landmark":
+        return
+    details = st.expander("Why this score", key=KEY, on_change="rerun")
+    if not details.open:
+        return
+    with details:
+        try:
+            found = made(project, view, row)
+        except EngineError as error:
+            st.caption(plain(f"There is no explanation: {error}"))
+            return
+        _draw(project, view, found)
+
+
+def made(project: Project, view: View, row: int) -> Any:
+    """The engine's explanation, kept for good. Raises `EngineError` where there is none."""
+    return reads.by_artifact(
+        project, view.scores.artifact, "explanation", lambda _: _explain(project, view.record, row), row
+    )
+
+
+def _explain(project: Project, record: Any, row: int) -> Any:
+    try:
+        from engine.runs.explaining import explain  # brings torch, which no other page needs
+    except ImportError as error:
+        raise EngineError("this version of the engine explains no scores.") from error
+    found = explain(project, record, [row])
+    if not found:
+        raise EngineError("the engine gave none for this sample.")
+    return found[0]
+
+
+def _draw(project: Project, view: View, found: Any) -> None:
+    if found.note:
+        st.caption(plain(found.note))
+    if found.carriers:
+        st.caption(plain(f"The landmarks below carry {percent(found.share, 0)} of what was propagated to it."))
+        stored = reads.samples(project, [carrier.row for carrier in found.carriers])
+        table(
+            [
+                {
+                    "Landmark": shorten(prompt_text(sample.messages), 80) or shorten(sample.id, 40),
+                    "Its score": score(carrier.score),
+                    "Coefficient": f"{carrier.coefficient:+.3f}",
+                    "Contribution": score(carrier.contribution),
+                }
+                for carrier, sample in zip(found.carriers, stored)
+            ]
+        )
+    targets = [
+        {"Target sample": shorten(name, 60), "Score": score(value), "Among its": kind}
+        for kind, entries in (("best", found.best), ("worst", found.worst))
+        for name, value in entries[:ITEMS]
+    ]
+    if targets:
+        table(targets)

@@ -1,0 +1,191 @@
+"""The settings of a scoring run that are right as they are for most: what is measured, how it is carried, and where.
+
+Each group returns keyword arguments of `ScoreConfig`; nothing is validated here.
+"""
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import streamlit as st
+
+from engine.runs.config import (
+    Aggregate,
+    Conditioning,
+    Curvature,
+    Kernel,
+    LandmarkChoice,
+    ScoreConfig,
+    Sites,
+    Switch,
+    Tangent,
+)
+from pages.parts.words import plain
+
+DEFAULTS = ScoreConfig()
+CHOICE_NAMES = {
+    "uniform": "At random",
+    "k-means++": "Spread (k-means++)",
+    "farthest-point": "As far apart as possible",
+    "rp-cholesky": "Where least is known (pivoted Cholesky)",
+}
+KERNEL_NAMES = {"rbf": "RBF", "linear": "Linear"}
+CONDITIONING_NAMES = {"plain": "Plain gradients", "adam": "Scaled as Adam would"}
+AGGREGATE_NAMES = {"mean": "Mean", "max": "Best"}
+SITES_NAMES = {"all": "All layers", "mlp": "MLP layers", "down": "Down projections"}
+TANGENT_NAMES = {"rank-one": "Rank one (cheap)", "gaussian": "Gaussian (the paper's)"}
+SWITCH_NAMES = {"auto": "Where it helps", "on": "On", "off": "Off"}
+
+
+def settings(method: str, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Draw the groups that matter for `method`; `chosen` are the settings made so far."""
+    found = _measured(method)
+    if method == "landmark":
+        found |= _carried(chosen)
+    return found | _machine()
+
+
+def _in(names: dict[str, str]) -> Callable[[str], str]:
+    """How options are shown: by their name, an option without one as it is."""
+    return lambda option: names.get(option, option)
+
+
+def _measured(method: str) -> dict[str, Any]:
+    st.markdown("**What is measured**")
+    found: dict[str, Any] = {}
+    one, two, three = st.columns(3)
+    found["aggregate"] = one.selectbox(
+        "Within a target set", get_args(Aggregate), format_func=_in(AGGREGATE_NAMES), key="score_aggregate",
+        help="How a sample's scores for the items of one set join: their mean, or the best of them.",
+    )  # fmt: skip
+    found["across"] = two.selectbox(
+        "Across target sets", get_args(Aggregate), format_func=_in(AGGREGATE_NAMES), key="score_across",
+        help="How the scores of the sets join in the overall score. Mean within and best across is what LESS does.",
+    )  # fmt: skip
+    found["conditioning"] = three.selectbox(
+        "Gradients", get_args(Conditioning), format_func=_in(CONDITIONING_NAMES), key="score_conditioning",
+        help="Adam gives every weight its own step size; its moments come from the warm-up.",
+    )  # fmt: skip
+    blocks = one.number_input(
+        "Last blocks only", 1, None, None, key="score_blocks", placeholder="all blocks",
+        help="Takes gradients in the weights of the last blocks only: cheaper, and another quantity.",
+    )  # fmt: skip
+    found["blocks"] = int(blocks) if blocks is not None else None
+    patterns = two.text_input(
+        "Layers by name", key="score_parameters", placeholder="all, or *down_proj*, *.o_proj.*",
+        help="Patterns of layer names, with commas between them.",
+    )  # fmt: skip
+    found["parameters"] = tuple(part.strip() for part in patterns.split(",") if part.strip())
+    keep = three.number_input("Random share of the weights, in %", 0.0001, 100.0, 100.0, 5.0, key="score_keep",
+                              help="Takes a seeded random share of the weights of each layer.")  # fmt: skip
+    found["keep"] = keep / 100
+    found["max_length"] = int(one.number_input(
+        "Longest sample in tokens", 16, 1 << 20, DEFAULTS.max_length, key="score_length",
+        help="Longer samples lose the beginning of their prompt, never the whole response.",
+    ))  # fmt: skip
+    if method != "directional":
+        found["projection"] = int(two.number_input(
+            "Projection width", 1, 512, DEFAULTS.projection, key="score_projection",
+            help="Per layer, for the scores of single target samples; the scores of whole sets are not projected.",
+        ))  # fmt: skip
+    return found
+
+
+def _carried(chosen: dict[str, Any]) -> dict[str, Any]:
+    st.markdown("**How it is carried from the landmarks**")
+    found: dict[str, Any] = {}
+    if "embedding" in chosen:  # a preset leaves none of these open
+        found |= _embedding(str(chosen["embedding"]))
+        found |= _regression()
+    one, two, three = st.columns(3)
+    for place, name, label, words in (
+        (one, "audit", "Audit samples", "Measured exactly only to say how far the scores can be trusted."),
+        (two, "tuning", "Tuning samples", "Measured exactly to choose settings by; part of the landmarks' number."),
+    ):
+        count = place.number_input(label, 0, None, None, key=f"score_{name}", placeholder="chosen for you", help=words)
+        found[name] = int(count) if count is not None else None
+    found["curvature"] = int(three.number_input(
+        "Landmarks with curvature", 0, 4096, DEFAULTS.curvature, key="score_curvature",
+        help="Keeps Hessian products of so many landmarks, for weights to second order in Select. 0: none.",
+    ))  # fmt: skip
+    if found["curvature"]:
+        found["curvature_form"] = three.selectbox("Curvature", get_args(Curvature), key="score_curvature_form")
+    if chosen.get("refine"):
+        sure = one.number_input("Confidence near the cut, in %", 50.0, 99.99, 100 * DEFAULTS.confidence, 1.0,
+                                key="score_confidence")  # fmt: skip
+        found["confidence"] = sure / 100
+    return found
+
+
+def _embedding(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    one, two, three = st.columns(3)
+    found["landmark_choice"] = one.selectbox(
+        "Landmarks are chosen", get_args(LandmarkChoice), format_func=_in(CHOICE_NAMES), key="score_landmark_choice",
+        help="At random is the safest to judge by; the others cover the pool more evenly.",
+    )  # fmt: skip
+    found["unit_rows"] = two.selectbox(
+        "Embeddings of length 1", get_args(Switch), format_func=_in(SWITCH_NAMES), key="score_unit_rows",
+        help="Compares embeddings by direction alone. Where it helps: for cosines carried by gradients.",
+    )  # fmt: skip
+    if name != "hidden":
+        found["embedding_width"] = int(
+            three.number_input("Embedding width", 8, 16384, DEFAULTS.embedding_width, key="score_width")
+        )
+    if name in ("gradient", "auto"):
+        found["gradient_blocks"] = int(
+            one.number_input("Last blocks for the embedding", 1, 1024, DEFAULTS.gradient_blocks, key="score_g_blocks")
+        )
+        found["gradient_side"] = int(
+            two.number_input("Projection side per layer", 1, 512, DEFAULTS.gradient_side, key="score_g_side")
+        )
+        found["gradient_sites"] = three.selectbox(
+            "Layers in the embedding", get_args(Sites), format_func=_in(SITES_NAMES), key="score_g_sites"
+        )
+    if name in ("jvp", "auto"):
+        found["jvp_blocks"] = int(one.number_input("First blocks", 1, 1024, DEFAULTS.jvp_blocks, key="score_j_blocks"))
+        found["jvp_tangents"] = int(two.number_input("Tangents", 1, 64, DEFAULTS.jvp_tangents, key="score_j_tangents"))
+        found["tangent"] = three.selectbox(
+            "Kind of tangent", get_args(Tangent), format_func=_in(TANGENT_NAMES), key="score_tangent"
+        )
+    return found
+
+
+def _regression() -> dict[str, Any]:
+    tune = st.toggle(
+        "Choose kernel, bandwidth, ridge and scaling by the tuning samples", value=DEFAULTS.tune, key="score_tune",
+        help="They must do clearly better than the usual ones, which are kept otherwise.",
+    )  # fmt: skip
+    if tune:
+        return {"tune": True}
+    one, two, three = st.columns(3)
+    return {
+        "tune": False,
+        "kernel": one.selectbox("Kernel", get_args(Kernel), format_func=_in(KERNEL_NAMES), key="score_kernel"),
+        "bandwidth_factor": float(
+            two.number_input("Bandwidth, in median distances", 0.001, 1000.0, 1.0, 0.1, key="score_bandwidth")
+        ),
+        "ridge": float(three.number_input("Ridge", 0.0, None, DEFAULTS.ridge, format="%.4f", key="score_ridge")),
+        "standardise": one.toggle("Scale each coordinate", value=DEFAULTS.standardise, key="score_standardise"),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    st.markdown("**Warm-up and machine**")
+    found: dict[str, Any] = {}
+    one, two, three = st.columns(3)
+    found["warm_up"] = one.selectbox(
+        "Warm-up", get_args(Switch), format_func=_in({**SWITCH_NAMES, "auto": "With the built-in model"}),
+        key="score_warm_up", help="Trains on a slice of the pool first.",
+    )  # fmt: skip
+    found["warm_up_fraction"] = two.number_input(
+        "Warm-up slice, in % of the pool", 0.0, 100.0, 100 * DEFAULTS.warm_up_fraction, 1.0,
+        key="score_warm_up_fraction",
+    ) / 100  # fmt: skip
+    found["batch_tokens"] = int(three.number_input(
+        "Tokens per batch", 16, 1 << 24, DEFAULTS.batch_tokens, key="score_batch", help="A GPU wants more."
+    ))  # fmt: skip
+    found["device"] = one.text_input("Device", DEFAULTS.device, key="score_device").strip() or "auto"
+    found["dtype"] = two.text_input("Precision", DEFAULTS.dtype, key="score_dtype").strip() or "auto"
+    found["attention"] = three.text_input("Attention", DEFAULTS.attention, key="score_attention").strip() or "auto"
+    st.caption(plain("Device, precision and attention: auto takes what this machine does best."))
+    return found

@@ -13,7 +13,6 @@ Does not condition by an optimiser and does not know the pool.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -23,23 +22,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from engine.errors import EngineError
 from engine.gradients.forwarding import BatchLike, ModelLike, Predictions, predictions, response_logits, row_losses
 from engine.gradients.parameters import Site
+from engine.gradients.unprojected import Matrices, TakenRows, taken, wanting_gradients
 from engine.progress import Reporter, Silent
 
 Curvature = Literal["hessian", "gauss-newton"]
 Direction = Sequence[Tensor]
-Matrices = tuple[Tensor, ...]
 ATTENTION = ("eager", "sdpa")
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Some rows of a batch, with their factors c (B,) in the target loss."""
-
-    ids: Tensor
-    attention: Tensor
-    response: Tensor
-    factors: Tensor
-    position_ids: Tensor | None
 
 
 class TargetLoss:
@@ -105,16 +93,16 @@ class TargetLoss:
         """How many target batches a product streams."""
         return len(self._batches)
 
-    def _loss(self, rows: _Rows) -> Tensor:
+    def _loss(self, rows: TakenRows) -> Tensor:
         where = predictions(rows)
         losses = row_losses(response_logits(self.lm.model, rows, where), where)
         return (losses * rows.factors).sum()
 
     def _usable(
         self, batches: Sequence[BatchLike], weights: Sequence[Tensor] | None
-    ) -> tuple[list[_Rows], float, int, int]:
+    ) -> tuple[list[TakenRows], float, int, int]:
         """The rows with a finite loss and a factor, their factors normalised; L; how many; how many were left out."""
-        kept: list[_Rows] = []
+        kept: list[TakenRows] = []
         values: list[Tensor] = []
         total = 0
         for at, batch in enumerate(batches):
@@ -127,7 +115,7 @@ class TargetLoss:
             factors = torch.ones_like(losses) if weights is None else weights[at].to(losses)
             good = losses.isfinite() & (factors != 0)
             if bool(good.any()):
-                kept.append(_taken(batch, good, factors))
+                kept.append(taken(batch, good, factors))
                 values.append(losses[good])
         items = sum(len(rows.ids) for rows in kept)
         if items == 0:
@@ -136,7 +124,7 @@ class TargetLoss:
                 "differentiate. Check the targets. Nothing was computed."
             )
         scale = sum(float(rows.factors.abs().sum()) for rows in kept)
-        scaled = [_Rows(r.ids, r.attention, r.response, r.factors / scale, r.position_ids) for r in kept]
+        scaled = [TakenRows(r.ids, r.attention, r.response, r.factors / scale, r.position_ids) for r in kept]
         loss = sum(float((rows.factors * each).sum()) for rows, each in zip(scaled, values, strict=True))
         return scaled, loss, items, total - items
 
@@ -160,55 +148,15 @@ class TargetLoss:
     @contextmanager
     def _differentiable(self) -> Iterator[list[Tensor]]:
         """The weights, wanting gradients for a while, under an attention that can be differentiated twice."""
-        weights = [site.weight for site in self.sites]
-        before = [weight.requires_grad for weight in weights]
         attention = sdpa_kernel(SDPBackend.MATH) if self._sdpa else nullcontext()
-        try:
-            for weight in weights:
-                weight.requires_grad_(True)
-            with torch.enable_grad(), attention:
-                yield weights
-        finally:
-            for weight, wanted in zip(weights, before, strict=True):
-                weight.requires_grad_(wanted)
-
-
-def row_gradients(lm: ModelLike, sites: Sequence[Site], batch: BatchLike) -> Iterator[Matrices]:
-    """∇ℓ_i of every row of a batch in turn, one matrix (out, in) per site, float32; one row's is alive at a time.
-
-    One backward pass per row. A row without a response, or whose loss or gradient is not finite, gives zeros.
-    """
-    for row in range(len(batch.ids)):
-        one = torch.zeros(len(batch.ids), dtype=torch.bool, device=batch.ids.device)
-        one[row] = True
-        yield _row_gradient(lm, sites, _taken(batch, one, torch.ones(len(one), device=one.device)))
-
-
-def _row_gradient(lm: ModelLike, sites: Sequence[Site], row: _Rows) -> Matrices:
-    zeros = tuple(torch.zeros(site.out_features, site.in_features, device=site.weight.device) for site in sites)
-    where = predictions(row)
-    if len(where.rows) == 0:
-        return zeros
-    weights = [site.weight for site in sites]
-    before = [weight.requires_grad for weight in weights]
-    try:
-        for weight in weights:
-            weight.requires_grad_(True)
-        with torch.enable_grad():
-            loss = row_losses(response_logits(lm.model, row, where), where).sum()
-            found = torch.autograd.grad(loss, weights, materialize_grads=True)
-    finally:
-        for weight, wanted in zip(weights, before, strict=True):
-            weight.requires_grad_(wanted)
-    if not all(bool(part.isfinite().all()) for part in (loss, *found)):
-        return zeros
-    return tuple(site.as_matrix(part).float() for site, part in zip(sites, found, strict=True))
+        with attention, wanting_gradients(self.sites) as weights:
+            yield weights
 
 
 Multiply = Callable[[list[Tensor], bool], Iterable[Tensor]]
 
 
-def _hessian(target: TargetLoss, rows: _Rows, weights: list[Tensor]) -> Multiply:
+def _hessian(target: TargetLoss, rows: TakenRows, weights: list[Tensor]) -> Multiply:
     """v ↦ Hv of one batch: the gradient, kept as a graph, is differentiated along v."""
     loss = target._loss(rows)
     first = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
@@ -223,7 +171,7 @@ def _hessian(target: TargetLoss, rows: _Rows, weights: list[Tensor]) -> Multiply
     return multiply
 
 
-def _gauss_newton(target: TargetLoss, rows: _Rows, weights: list[Tensor]) -> Multiply:
+def _gauss_newton(target: TargetLoss, rows: TakenRows, weights: list[Tensor]) -> Multiply:
     """v ↦ Gv of one batch: Jv by double backward through a dummy cotangent u, then (diag p − ppᵀ), then Jᵀ."""
     where = predictions(rows)
     logits = response_logits(target.lm.model, rows, where)  # (M, V)
@@ -250,18 +198,10 @@ def _shares(logits: Tensor, where: Predictions, factors: Tensor) -> Callable[[Te
     return apply
 
 
-_MULTIPLY: dict[Curvature, Callable[[TargetLoss, _Rows, list[Tensor]], Multiply]] = {
+_MULTIPLY: dict[Curvature, Callable[[TargetLoss, TakenRows, list[Tensor]], Multiply]] = {
     "hessian": _hessian,
     "gauss-newton": _gauss_newton,
 }
-
-
-def _taken(batch: BatchLike, good: Tensor, factors: Tensor) -> _Rows:
-    """The rows of `good` (B,) bool, cut to the longest of them."""
-    length = int(batch.attention[good].sum(dim=1).max().clamp_min(1))
-    places: Tensor | None = getattr(batch, "position_ids", None)
-    cut = [part[good][:, :length] for part in (batch.ids, batch.attention, batch.response)]
-    return _Rows(cut[0], cut[1], cut[2], factors[good], None if places is None else places[good][:, :length])
 
 
 def _attention(config: Any) -> tuple[bool, str]:

@@ -19,8 +19,9 @@ import numpy as np
 
 from engine.errors import EngineError
 from engine.gradients.conditioning import Step
-from engine.gradients.hessian import Direction, Matrices, TargetLoss
+from engine.gradients.hessian import Direction, TargetLoss
 from engine.gradients.parameters import Site
+from engine.gradients.unprojected import Matrices
 from engine.progress import Reporter, Silent
 
 HOLD = 8

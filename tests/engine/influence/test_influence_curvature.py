@@ -11,8 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.errors import Cancelled, EngineError
 from engine.gradients.conditioning import adamw, gradient_descent, parameter_name, sgd
-from engine.gradients.hessian import TargetLoss, row_gradients
+from engine.gradients.hessian import TargetLoss
 from engine.gradients.parameters import block_linears
+from engine.gradients.unprojected import row_gradients
 from engine.influence.curvature import corrected_direction, curvature_cost, landmark_curvature
 from engine.influence.quadratic import Quadratic
 from engine.influence.weights import solve_weights

@@ -18,7 +18,6 @@ said in `notes`. Chooses no landmarks and judges no fit. (METHODS section 1, "La
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, get_args
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, get_lapack_funcs, solve_triangular
@@ -36,44 +35,13 @@ from engine.influence.kernels import (
     prepare,
     scaling_of,
 )
+from engine.influence.ridge_config import Precision, RidgeConfig
 from engine.influence.streaming import pieces, rows_per_chunk
-
-Precision = Literal["auto", "float64", "float32"]
 
 FLOAT64_LANDMARKS = 12288  # above, the kernel alone passes 1.2 GB in float64 and "auto" takes float32
 CHUNK = 4096  # rows, for callers that stream themselves; None takes a size by bytes
 TOLERANCE = 5e-3  # of a column's spread: what float32 may cost at the worst landmark; far below any residual
 CHECKED = 512  # landmarks it is checked on
-
-
-@dataclass(frozen=True, kw_only=True)
-class RidgeConfig:
-    """How scores are propagated; saved with the run.
-
-    `bandwidth` None takes the median distance; the RBF kernel's σ is either of them times `bandwidth_factor`. `ridge`
-    is δ. `standardise` scales every coordinate of the embeddings by the landmarks' spread first.
-    """
-
-    kernel: KernelName = "rbf"
-    bandwidth: float | None = None
-    ridge: float = 1e-2
-    standardise: bool = False
-    precision: Precision = "auto"
-    seed: int = 0
-    bandwidth_factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        for name, allowed in (("kernel", KernelName), ("precision", Precision)):
-            if getattr(self, name) not in get_args(allowed):
-                value = getattr(self, name)
-                raise EngineError(f"{name} is {value!r}; it must be one of: {', '.join(get_args(allowed))}.")
-        if not (np.isfinite(self.ridge) and self.ridge >= 0):
-            raise EngineError(f"ridge is {self.ridge!r}; it must be a number of at least 0.")
-        if self.bandwidth is not None and not (np.isfinite(self.bandwidth) and self.bandwidth > 0):
-            raise EngineError(f"bandwidth is {self.bandwidth!r}; it must be a number above 0.")
-        if not (np.isfinite(self.bandwidth_factor) and self.bandwidth_factor > 0):
-            raise EngineError(f"bandwidth_factor is {self.bandwidth_factor!r}; it must be a number above 0.")
 
 
 @dataclass(frozen=True)

@@ -145,10 +145,11 @@ def test_wide_derivatives_are_projected(model_of, samples, batch_of):
 
 
 def test_notes_say_depth_and_attention(model_of):
-    assert "math form" in JvpEmbedding(model_of("llama")).notes[0]
+    assert "attention of its own" in JvpEmbedding(model_of("llama")).notes[0]
     assert "eager" in JvpEmbedding(model_of("llama", "eager")).notes[0]
-    assert "the model has 3" in JvpEmbedding(model_of("llama"), blocks=4).notes[1]
-    assert len(JvpEmbedding(model_of("llama"), blocks=3).notes) == 1
+    assert "2 gaussian tangents through 3 blocks" in JvpEmbedding(model_of("llama")).notes[1]
+    assert "the model has 3" in JvpEmbedding(model_of("llama"), blocks=4).notes[2]
+    assert len(JvpEmbedding(model_of("llama"), blocks=3).notes) == 2
 
 
 def test_fused_attention_is_refused(model_of):

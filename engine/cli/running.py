@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,11 +17,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print versioned JSON inste
 Method = Annotated[str, typer.Option(metavar="M", help=f"How to score: {', '.join(METHODS)}.")]
 Model = Annotated[str | None, typer.Option(help="builtin (default), a model folder, or a hub name.")]
 Targets = Annotated[str | None, typer.Option(metavar="A,B", help="Target sets to score for; all by default.")]
+Avoid = Annotated[str | None, typer.Option(metavar="A,B", help="Target sets that count against a row.")]
 Landmarks = Annotated[
     int | None, typer.Option(metavar="L", help="Rows measured exactly; 6 % of the pool, at least 64, by default.")
 ]
 Seed = Annotated[int | None, typer.Option(metavar="S", help="Seed of every random choice.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; repeatable.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, or preset=paper; repeatable."),
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Return at once and print the job's id.")]
 
 
@@ -29,15 +33,20 @@ def _score_config(
     method: str,
     model: str | None,
     targets: str | None,
+    avoid: str | None,
     landmarks: int | None,
     seed: int | None,
     pairs: list[str] | None,
 ) -> ScoreConfig:
     if method not in METHODS:
         raise WrongUsage(f"There is no method {method!r}. Available methods: {', '.join(METHODS)}.")
-    named = None if targets is None else tuple(name.strip() for name in targets.split(",") if name.strip())
-    options = {"method": method, "model": model, "targets": named, "landmarks": landmarks, "seed": seed}
+    options: dict[str, Any] = {"method": method, "model": model, "targets": _names(targets), "avoid": _names(avoid)}
+    options |= {"landmarks": landmarks, "seed": seed}
     return configured(ScoreConfig, pairs or [], **options)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @app.command()
@@ -46,6 +55,7 @@ def plan(
     method: Method,
     model: Model = None,
     targets: Targets = None,
+    avoid: Avoid = None,
     landmarks: Landmarks = None,
     seed: Seed = None,
     settings: Set = None,
@@ -55,7 +65,7 @@ def plan(
     from engine.runs.plan import describe_plan
     from engine.runs.plan import plan as make_plan
 
-    config = _score_config(method, model, targets, landmarks, seed, settings)
+    config = _score_config(method, model, targets, avoid, landmarks, seed, settings)
     made = make_plan(project_at(project), config)
     if as_json:
         print_json(plan=asdict(made))
@@ -70,6 +80,7 @@ def score(
     method: Method,
     model: Model = None,
     targets: Targets = None,
+    avoid: Avoid = None,
     landmarks: Landmarks = None,
     seed: Seed = None,
     run: Annotated[str | None, typer.Option(metavar="NAME", help="What the run is called.")] = None,
@@ -82,7 +93,7 @@ def score(
     """Score the pool for the targets and print the run's name; the same scores are never computed twice."""
     from engine.runs.jobs import submit
 
-    config = _score_config(method, model, targets, landmarks, seed, settings)
+    config = _score_config(method, model, targets, avoid, landmarks, seed, settings)
     place = project_at(project)
     job_id = submit(place, "score", config, run=run, prepare_only=prepare)
     if detach:

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from engine.cli.app import WrongUsage
 from engine.errors import EngineError
-from engine.runs.config import MapConfig, ScoreConfig
+from engine.runs.config import PRESETS, MapConfig, ScoreConfig
 
 C = TypeVar("C", ScoreConfig, MapConfig)
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -21,7 +21,8 @@ def configured(kind: type[C], pairs: Sequence[str], **options: Any) -> C:
     """
     given = {name: value for name, value in options.items() if value is not None}
     hints = get_type_hints(kind)
-    for pair in pairs:
+    preset, others = _preset(kind, pairs)
+    for pair in others:
         key, equals, text = pair.partition("=")
         key = key.strip().replace("-", "_")
         if not equals:
@@ -33,9 +34,20 @@ def configured(kind: type[C], pairs: Sequence[str], **options: Any) -> C:
             raise WrongUsage(f"{key} is given twice; give it once, as an option or with --set.")
         given[key] = _value(key, text.strip(), hints[key])
     try:
-        return kind(**given)
+        return kind(**{**preset, **given})
     except EngineError as error:
         raise WrongUsage(str(error)) from error
+
+
+def _preset(kind: type[C], pairs: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The values of `preset=NAME`, which every other setting overrides, and the other pairs."""
+    if kind is not ScoreConfig:
+        return {}, list(pairs)
+    named = [pair.partition("=")[2].strip() for pair in pairs if pair.partition("=")[0].strip() == "preset"]
+    unknown = [name for name in named if name not in PRESETS]
+    if unknown or len(named) > 1:
+        raise WrongUsage(f"preset is {' and '.join(map(repr, named))}; give one of: {', '.join(PRESETS)}.")
+    return dict(PRESETS[named[0]]) if named else {}, [p for p in pairs if p.partition("=")[0].strip() != "preset"]
 
 
 def _value(key: str, text: str, hint: Any) -> Any:

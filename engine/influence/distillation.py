@@ -81,6 +81,7 @@ class Distilled:
     fitted_variance: np.ndarray
     audit_exact: np.ndarray
     audit_estimated: np.ndarray
+    audit_variance: np.ndarray | None
     matrix: np.ndarray
     item_maps: tuple[AffineMap, ...]
     rule: Propagation = field(repr=False)
@@ -126,6 +127,7 @@ def distil(
     _settle(matrix, exact.rows, exact.items, usable)
     score = combine(columns)
     status = status_of(score, exact.rows)
+    audit_variance = None if variance is None else variance[audit.rows]
     if variance is not None:
         variance = np.where(status == 0, np.nan, np.where(status == 1, 0, variance)).astype(np.float32)
     return Distilled(
@@ -142,6 +144,7 @@ def distil(
         fitted_variance=rule.ridge.leave_one_out_variance(),
         audit_exact=columns[audit.rows],
         audit_estimated=audit_estimated,
+        audit_variance=audit_variance,
         matrix=matrix,
         item_maps=rule.item_maps,
         rule=rule,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import EngineError
+from engine.influence.quadratic import Quadratic
 from engine.selection.eligible import eligible
 from engine.selection.sizes import size_of
 from engine.selection.strategies import STRATEGY_NAMES, Chosen, select_round_robin, select_top
@@ -38,7 +39,8 @@ def choose(project: Project, run: RunRecord, *, size: str, strategy: str, seed: 
     k = size_of(size, n)
     if strategy in _BY_SCORE:
         score = _padded(load_array(folder, "score"), n, np.nan)
-        return _BY_SCORE[strategy](score, k, include=masks.include, exclude=masks.exclude)
+        second = _second_order(project, run, n) if strategy == "weights" else {}
+        return _BY_SCORE[strategy](score, k, include=masks.include, exclude=masks.exclude, **second)
     matrix, names = load_array(folder, "matrix"), _item_names(run)
     if not matrix.shape[1]:
         raise EngineError(f"The run {run.name!r} has no target, so targets cannot take turns; use the strategy top.")
@@ -59,6 +61,16 @@ def select(
     spec |= {"strategy": strategy, "size": size, "rows": len(chosen.rows), "seed": seed}
     spec |= {"notes": list(chosen.notes)} if chosen.notes else {}
     return project.save_selection(name, spec=spec, rows=chosen.rows, weights=chosen.weights, by=by), chosen
+
+
+def _second_order(project: Project, run: RunRecord, n: int) -> dict[str, Any]:
+    """The curvature that a run kept for its weights, and its η; nothing for a run of first order."""
+    kept = run.summary.get("curvature")
+    if not kept:
+        return {}
+    folder = project.artifacts / run.artifact
+    coefficients = _padded(load_array(folder, "coefficients"), n, np.nan)
+    return {"curvature": Quadratic.low_rank(coefficients, load_array(folder, "curvature")), "eta": kept["eta"]}
 
 
 def _padded(values: np.ndarray, n: int, missing: float) -> np.ndarray:

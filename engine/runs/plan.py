@@ -1,12 +1,13 @@
 """What a scoring run would cost before it is started: rows, tokens, FLOPs, bytes and predicted seconds per phase.
 
-Notation: N parameters of the model, one token costs 2N FLOPs forward and 4N more backward. Token counts come from a
-seeded sample of rows and are estimates unless the sample is the whole set. Seconds come from a short measurement of the
-very operations on rows of this pool (`speeds.py`).
+FLOPs are those of `costs`. Token counts come from a seeded sample of rows and are estimates unless the sample is the
+whole set. Seconds come from a short measurement of the very operations on rows of this pool (`speeds`). Phases without
+gradients (tuning, propagation) take seconds and are left out; adaptive rounds and the refinement are upper bounds.
 
 Computes no score and writes nothing but the measured speeds.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,14 +15,14 @@ import numpy as np
 from engine.models.sources import resolve
 from engine.models.tokens import TokenTable, tokenize
 from engine.runs.config import NEEDS_TARGET, ScoreConfig
+from engine.runs.costs import Speed, embedding_flops, gradient_flops
 from engine.runs.inputs import View, take_view
 from engine.runs.scoring_job import NO_MODEL
-from engine.runs.speeds import Speed, known_speed, measure_speed, remember_speed, speed_key
+from engine.runs.speeds import known_speed, measure_speed, remember_speed, speed_key
 from engine.runs.tokenizers import Tokenizer, load_tokenizer
 from engine.store.project import Project
 
 SAMPLE_ROWS = 256
-FORWARD, BACKWARD = 2, 4  # FLOPs per parameter and token
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def plan(project: Project, config: ScoreConfig) -> Plan:
     key = speed_key(source.sha256, config)
     speed, fresh = known_speed(project, key), False
     if speed is None:
-        speed, fresh = measure_speed(sizes.sample, config, source), True
+        speed, fresh = measure_speed(sizes.sample, config, source, sets=max(1, len(sizes.targets))), True
         remember_speed(project, key, speed)
     warm = config.warms_up(source.kind)
     phases = phases_of(config, sizes, speed, warm=warm)
@@ -119,13 +120,24 @@ def phases_of(config: ScoreConfig, sizes: _Sizes, speed: Speed, *, warm: bool) -
         share = config.warm_up_fraction * config.warm_up_epochs
         found.append(_gradient_phase("warm-up", round(share * sizes.rows), round(share * sizes.tokens), speed))
     found.append(_gradient_phase("target gradients", sum(sizes.targets.values()), sizes.target_tokens, speed))
-    if config.method == "exact":
-        return (*found, *_gradient_phases(sizes, speed, sizes.rows, "exact gradients"))
-    found += _gradient_phases(sizes, speed, config.landmark_count(sizes.rows), "landmark gradients")
-    found += _gradient_phases(sizes, speed, config.audit_count(sizes.rows), "audit gradients")
-    passes = 1 + (1 if config.embedding == "hidden" else 2 * config.jvp_tangents)  # the loss, and the embedding
-    flops = float(FORWARD * passes * speed.parameters * sizes.tokens)
-    found.append(Phase("embeddings", sizes.rows, sizes.tokens, flops, speed.embedding * sizes.tokens))
+    if config.method != "landmark":
+        name = "exact gradients" if config.method == "exact" else "directional scores"
+        return (*found, *_gradient_phases(sizes, speed, sizes.rows, name))
+    landmarks, audit, tuning = (
+        count(sizes.rows) for count in (config.landmark_count, config.audit_count, config.tuning_count)
+    )
+    found += _gradient_phases(sizes, speed, audit, "audit gradients")
+    if tuning:
+        found += _gradient_phases(sizes, speed, tuning, "tuning gradients")
+    seconds, flops = speed.embedding * sizes.tokens, embedding_flops(speed, config, sizes.tokens)
+    found.append(Phase("embeddings", sizes.rows, sizes.tokens, flops, seconds))
+    found += _gradient_phases(sizes, speed, landmarks - tuning, "landmark gradients")
+    if config.fidelity is not None:
+        more = min(config.max_landmarks or 2 * landmarks, sizes.rows) - landmarks
+        found += _gradient_phases(sizes, speed, max(0, more), "more landmarks, at most")
+    if config.refine:
+        most = min(math.floor(config.refine_budget * sizes.rows), sizes.rows - landmarks - audit)
+        found += _gradient_phases(sizes, speed, max(0, most), "refinement, at most")
     return tuple(found)
 
 
@@ -134,8 +146,7 @@ def _gradient_phases(sizes: _Sizes, speed: Speed, rows: int, name: str) -> list[
 
 
 def _gradient_phase(name: str, rows: int, tokens: int, speed: Speed) -> Phase:
-    flops = float((FORWARD + BACKWARD) * speed.parameters * tokens)
-    return Phase(name, rows, tokens, flops, speed.gradients * tokens)
+    return Phase(name, rows, tokens, gradient_flops(speed, tokens), speed.gradients * tokens)
 
 
 def measure_sizes(project: Project, view: View, tokenizer: Tokenizer, *, seed: int) -> _Sizes:
@@ -169,7 +180,7 @@ def disk_bytes(config: ScoreConfig, sizes: _Sizes) -> int:
     tokens = 5 * (sizes.tokens + sizes.target_tokens)
     columns = sum(sizes.targets.values())
     results = sizes.rows * (4 * (columns + len(sizes.targets) + 3) + 2)
-    width = 0 if config.method == "exact" else config.embedding_width
+    width = config.embedding_width if config.method == "landmark" else 0
     return tokens + 2 * results + 2 * 4 * sizes.rows * width
 
 

@@ -1,69 +1,43 @@
 """Scoring a frozen pool from its job folder: `input/` token tables become `output/` arrays. Torch and numpy alone.
 
-    output/score.npy      (n,) float32, the run's aggregate: the mean over the target sets; higher is better
+    output/score.npy      (n,) float32, the run's score: the combination of the target sets; higher is better
     output/columns.npy    (n, s) float32, one per target set in the order of summary["sets"]
-    output/matrix.npy     (n, t) float32, one per usable target item, for a round robin
+    output/matrix.npy     (n, t) float32, one per usable target item, for a round robin (none: no item scores)
     output/status.npy     (n,) uint8: 0 unscorable, 1 exact, 2 propagated
-    output/roles.npy      (n,) uint8 flags, see `ROLES`
+    output/roles.npy      (n,) uint8 flags, see `scored.ROLES`
     output/loss.npy       (n,) float32 mean response loss in nats; NaN where unknown
-    output/variance.npy   (n,) float32 posterior variance of propagated rows in units of the kernel (landmark only)
     output/problems.json  why rows have no score
     output/summary.json   written last
 
-The audit slice is drawn first, measured exactly, and used for nothing but the fidelity report.
+The landmark method adds what `landmark` says. The audit slice is drawn first, measured exactly, and used for nothing
+but the fidelity report.
 """
 
+import os
+import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from engine.errors import EngineError
-from engine.influence.distillation import Distilled, distil
-from engine.influence.fidelity import Fidelity, Measure, fidelity
-from engine.influence.landmarks import audit_rows, choose_landmarks
-from engine.influence.regression import RidgeConfig
-from engine.influence.scores import columns_of, over_sets, status_of
+from engine.influence.scores import status_of
 from engine.models.table import TokenTable
 from engine.progress import Reporter
-from engine.runs.config import ScoreConfig
+from engine.runs.config import ScoreConfig, preset_of
+from engine.runs.costs import time_operations
 from engine.runs.jobfolder import JobFolder, write_json
-from engine.runs.measuring import NO_GRADIENT, Measurer, Targets, prepare_model
+from engine.runs.landmark import score_landmark
+from engine.runs.ledger import Ledger
+from engine.runs.measuring import NO_GRADIENT, Measurer, Targets
+from engine.runs.parameters import Parameters, parameters_of
+from engine.runs.scored import TRUNCATED, WARM_UP, Scored, reasons, spread
+from engine.runs.warming import prepare_model
 from engine.store.artifacts import read_json
 
-LANDMARK, AUDIT, WARM_UP, TRUNCATED = 1, 2, 4, 8
-ROLES = {LANDMARK: "landmark", AUDIT: "audit", WARM_UP: "used for the warm-up", TRUNCATED: "cut to the model's length"}
 KEPT_PROBLEMS = 1000
-UNCERTAINTY_BUDGET = 2 * 10**12  # multiplications; above, the posterior variance would cost more than the scores
-
-
-@dataclass
-class Scored:
-    """What a method found: `arrays` over the pool by file name, and what the summary tells of them."""
-
-    arrays: dict[str, np.ndarray]
-    sets: list[dict[str, Any]] = field(default_factory=list)
-    fidelity: dict[str, Any] | None = None
-    maps: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    problems: dict[str, str] = field(default_factory=dict)
-
-
-class Clock:
-    """Wall seconds of each named part of a run (only of this process, where a run was resumed)."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Count the block's time under `name`."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+SAMPLE_ROWS = 128  # rows that the device's speed is measured on
 
 
 def run_score(folder: JobFolder, reporter: Reporter) -> None:
@@ -72,12 +46,12 @@ def run_score(folder: JobFolder, reporter: Reporter) -> None:
     Raises `EngineError` where a target set or the landmarks have nothing to score with; nothing is written then.
     """
     config = ScoreConfig.from_dict(folder.spec["config"])
-    clock = Clock()
+    ledger = Ledger(config)
     if config.method == "random":
         scored = score_random(folder.spec["rows"], config)
     else:
-        scored = _score_with_model(folder, config, clock, reporter)
-    _write(folder, config, scored, clock)
+        scored = _score_with_model(folder, config, ledger, reporter)
+    _write(folder, config, scored, ledger)
 
 
 def score_random(rows: int, config: ScoreConfig) -> Scored:
@@ -94,169 +68,104 @@ def score_random(rows: int, config: ScoreConfig) -> Scored:
     return Scored(arrays, notes=["Random scores: they say nothing about the rows and serve as the baseline."])
 
 
-def _score_with_model(folder: JobFolder, config: ScoreConfig, clock: Clock, reporter: Reporter) -> Scored:
+def _score_with_model(folder: JobFolder, config: ScoreConfig, ledger: Ledger, reporter: Reporter) -> Scored:
     pool = TokenTable.load(folder.input / "pool")
     named = read_json(folder.input / "targets.json")
+    config.set_weights([s["name"] for s in named])  # refuses weights of unknown sets before anything is measured
     tables = [(s["name"], TokenTable.load(folder.input / "targets" / str(i))) for i, s in enumerate(named)]
     usable = np.flatnonzero(pool.response_lengths > 0)
     if not len(usable):
-        reasons = "; ".join(sorted(set(pool.problems.values()))[:3])
-        raise EngineError(f"No row of the pool can be scored by this model ({reasons}). Nothing was scored.")
+        found = "; ".join(sorted(set(pool.problems.values()))[:3])
+        raise EngineError(f"No row of the pool can be scored by this model ({found}). Nothing was scored.")
     config.landmark_count(len(usable))
-    with clock.part("model and warm-up"):
+    began = time.perf_counter()
+    with ledger.part("model and warm-up"):
         lm, warmed = prepare_model(folder, config, pool, reporter)
-    measurer = Measurer(folder, lm, config, reporter)
-    with clock.part("target gradients"):
-        targets = measurer.targets(tables)
-    score = _exact if config.method == "exact" else _landmark
-    scored = score(measurer, pool, usable, targets, clock)
+        parameters = parameters_of(lm, config, warmed)
+    with ledger.part("timing this device"):
+        sample = np.random.default_rng((config.seed, 6)).permutation(usable)[:SAMPLE_ROWS]
+        loading = time.perf_counter() - began
+        ledger.speed = time_operations(lm, pool, sample, config, parameters, sets=len(named), loading=loading)
+    measurer = Measurer(folder, lm, config, parameters, ledger, reporter)
+    targets = measurer.targets(tables)
+    scored = SCORERS[config.method](measurer, pool, usable, targets)
     roles = scored.arrays["roles"]
     roles[pool.truncated] |= TRUNCATED
     if warmed is not None:
         roles[np.asarray(warmed.rows)] |= WARM_UP
         scored.notes.append(f"The model was first trained on {len(warmed.rows)} rows of the pool; they are marked.")
-    scored.notes[:0] = [*lm.notes, *_honest_notes(folder)]
-    scored.sets = [_set_summary(s, targets) for s in named]
+    scored.notes[:0] = [*lm.notes, *parameters.notes, *_honest_notes(folder, config, named)]
+    scored.summary |= _shared_summary(config, named, targets, parameters)
     scored.problems = {**{str(row): reason for row, reason in pool.problems.items()}, **scored.problems}
     if targets.problems:
         scored.notes.append(f"{len(targets.problems)} target items could not be used: {_some(targets.problems)}.")
     return scored
 
 
-def _exact(measurer: Measurer, pool: TokenTable, usable: np.ndarray, targets: Targets, clock: Clock) -> Scored:
-    config, n = measurer.config, len(pool)
-    with clock.part("exact gradients"):
-        table = measurer.exact("exact gradients", pool, usable, targets)
-    values = table.arrays["values"]
-    matrix, loss = _spread(values[:, :-1], usable, n), _spread(values[:, -1], usable, n)
-    columns = columns_of(matrix, targets.sets, aggregate=config.aggregate)
-    score = over_sets(columns)
+def _exact(measurer: Measurer, pool: TokenTable, usable: np.ndarray, targets: Targets) -> Scored:
+    found, n = measurer.exact("exact gradients", pool, usable, targets), len(pool)
+    columns = spread(found.measured.columns, usable, n)
+    score = measurer.combination(targets)(columns)
     arrays = {
         "score": score,
         "columns": columns,
-        "matrix": matrix,
+        "matrix": spread(found.measured.items, usable, n),
         "status": status_of(score, usable),
         "roles": np.zeros(n, np.uint8),
-        "loss": loss,
+        "loss": spread(found.loss, usable, n),
     }
-    return Scored(arrays, problems=_reasons(table.problems))
+    return Scored(arrays, problems=reasons(found.problems))
 
 
-def _landmark(measurer: Measurer, pool: TokenTable, usable: np.ndarray, targets: Targets, clock: Clock) -> Scored:
-    config, n = measurer.config, len(pool)
-    audit = audit_rows(usable, config.audit_count(len(usable)), seed=config.seed)
-    landmarks = choose_landmarks(usable, config.landmark_count(len(usable)), seed=config.seed, exclude=audit)
-    with clock.part("landmark gradients"):
-        exact = measurer.exact("landmark gradients", pool, landmarks, targets)
-    with clock.part("audit gradients"):
-        audited = measurer.exact("audit gradients", pool, audit, targets)
-    with clock.part("embeddings"):
-        embedded, embedding_notes = measurer.embeddings(pool, usable)
-    features = _spread(embedded.arrays["values"][:, :-1], usable, n)
-    with clock.part("propagation"):
-        distilled = distil(
-            features,
-            landmark_rows=landmarks,
-            landmark_scores=exact.arrays["values"][:, :-1],
-            audit_rows=audit,
-            audit_scores=audited.arrays["values"][:, :-1],
-            sets=targets.sets,
-            usable=pool.response_lengths > 0,
-            config=RidgeConfig(
-                kernel=config.kernel, ridge=config.ridge, standardise=config.standardise, seed=config.seed
-            ),
-            aggregate=config.aggregate,
-            keep_matrix=True,
-            uncertainty=n * len(landmarks) ** 2 <= UNCERTAINTY_BUDGET,
-            reporter=measurer.reporter,
-        )
-    report = _fidelity(distilled, audit, pool, config)
-    notes = [*embedding_notes, *distilled.notes, *_trust_notes(report)]
-    problems = _reasons(exact.problems) | _reasons(audited.problems) | _reasons(embedded.problems)
-    roles = np.zeros(n, np.uint8)
-    roles[landmarks] |= LANDMARK
-    roles[audit] |= AUDIT
+def _directional(measurer: Measurer, pool: TokenTable, usable: np.ndarray, targets: Targets) -> Scored:
+    """Inner products with the target directions; with the unit cosine these are not divided by the rows' norms."""
+    table, notes = measurer.directional(pool, usable, targets)
+    n = len(pool)
+    columns = spread(table.arrays["0"], usable, n)
+    score = measurer.combination(targets)(columns)
     arrays = {
-        "score": distilled.score,
-        "columns": distilled.columns,
-        "matrix": distilled.matrix if distilled.matrix is not None else np.zeros((n, 0), np.float32),
-        "status": distilled.status,
-        "roles": roles,
-        "loss": _spread(embedded.arrays["values"][:, -1], usable, n),
-        "features": features,
+        "score": score,
+        "columns": columns,
+        "matrix": np.zeros((n, 0), np.float32),
+        "status": status_of(score, usable),
+        "roles": np.zeros(n, np.uint8),
+        "loss": spread(table.arrays["1"], usable, n),
     }
-    if distilled.variance is not None:
-        arrays["variance"] = distilled.variance
-    else:
-        notes.append(
-            "The uncertainty of propagated scores was not computed: the pool is too large for this many landmarks."
-        )
-    maps = [
-        {"set": m.name, "slope": m.slope, "intercept": m.intercept, "correlation": m.correlation, "reason": m.reason}
-        for m in distilled.maps
-    ]
-    return Scored(arrays, fidelity=report, maps=maps, notes=notes, problems=problems)
+    return Scored(arrays, notes=list(notes), problems=reasons(table.problems))
 
 
-def _fidelity(distilled: Distilled, audit: np.ndarray, pool: TokenTable, config: ScoreConfig) -> dict[str, Any]:
-    report: Fidelity = fidelity(
-        distilled.audit_exact,
-        distilled.audit_estimated,
-        names=distilled.sets,
-        generator=np.random.default_rng((config.seed, 4)),
-        lengths=pool.lengths[audit],
-    )
-    whole = {"spearman": report.spearman, "r2": report.r2, "top_overlap": report.top_overlap}
-    whole |= {"length_correlation": report.length_bias, "length_correlation_exact": report.length_bias_exact}
+SCORERS: dict[str, Callable[[Measurer, TokenTable, np.ndarray, Targets], Scored]] = {
+    "landmark": score_landmark,
+    "exact": _exact,
+    "directional": _directional,
+}
+
+
+def _honest_notes(folder: JobFolder, config: ScoreConfig, named: list[dict[str, Any]]) -> list[str]:
+    notes = []
+    if folder.spec["model"]["kind"] == "builtin":
+        notes.append("Scored with the built-in model: its scores need not transfer to the model you will train.")
+    weights = config.set_weights([s["name"] for s in named])
+    if any(weight != 1 for weight in weights.values()):
+        said = ", ".join(f"{name} {weight:+g}" for name, weight in weights.items())
+        notes.append(f"Target sets are weighted ({said}); a negative weight counts against a row.")
+    return notes
+
+
+def _shared_summary(
+    config: ScoreConfig, named: list[dict[str, Any]], targets: Targets, parameters: Parameters
+) -> dict[str, Any]:
+    weights = config.set_weights(targets.names)
+    sets = [{**s, "items": targets.items[s["name"]], "weight": weights[s["name"]]} for s in named]
+    norm = "none" if config.method == "directional" or config.unit == "inner-product" else "true gradient"
+    count = sum(site.weight.numel() for site in parameters.sites)
     return {
-        **{name: measure.value for name, measure in whole.items()},
-        "interval": _interval(report.spearman),
-        "level": report.level,
-        "n": report.n,
-        "left_out": report.left_out,
-        "per_set": {name: _measure(measure) for name, measure in report.per_target.items()},
-        "reasons": {name: measure.reason for name, measure in whole.items() if measure.reason},
+        "sets": sets,
+        "norm": norm,
+        "conditioning": config.conditioning,
+        "parameter_set": f"{count:,} weights of {len(parameters.sites)} layers",
+        "eta": parameters.eta,
     }
-
-
-def _measure(measure: Measure) -> dict[str, Any]:
-    return {"spearman": measure.value, "interval": _interval(measure), "n": measure.n, "reason": measure.reason}
-
-
-def _interval(measure: Measure) -> list[float] | None:
-    return None if measure.low is None or measure.high is None else [measure.low, measure.high]
-
-
-def _trust_notes(report: dict[str, Any]) -> list[str]:
-    """What the report means where it does not speak for the scores."""
-    value, low = report["spearman"], (report["interval"] or [None])[0]
-    if value is None:
-        why = report["reasons"].get("spearman", "undefined")
-        return [f"The audit cannot say how far these scores can be trusted: {why}."]
-    if low is not None and low <= 0:
-        return ["On the audit slice the propagated scores are not distinguishable from chance: do not rely on them."]
-    return []
-
-
-def _honest_notes(folder: JobFolder) -> list[str]:
-    if folder.spec["model"]["kind"] != "builtin":
-        return []
-    return ["Scored with the built-in model: its scores need not transfer to the model you will train."]
-
-
-def _set_summary(named: dict[str, Any], targets: Targets) -> dict[str, Any]:
-    return {"name": named["name"], "rows": named["rows"], "items": targets.items[named["name"]]}
-
-
-def _spread(values: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
-    """Values (m, …) of `rows` placed into (n, …) float32, NaN elsewhere."""
-    whole = np.full((n, *values.shape[1:]), np.nan, dtype=np.float32)
-    whole[rows] = values
-    return whole
-
-
-def _reasons(problems: Any) -> dict[str, str]:
-    return {str(row): reason for row, reason in problems.items()}
 
 
 def _some(problems: dict[str, str]) -> str:
@@ -264,32 +173,47 @@ def _some(problems: dict[str, str]) -> str:
     return "; ".join(shown) + (", …" if len(problems) > 3 else "")
 
 
-def _write(folder: JobFolder, config: ScoreConfig, scored: Scored, clock: Clock) -> None:
+def _write(folder: JobFolder, config: ScoreConfig, scored: Scored, ledger: Ledger) -> None:
     for name, array in scored.arrays.items():
         np.save(folder.output / f"{name}.npy", array)
+    for name, source in scored.files.items():
+        place = folder.output / name
+        place.unlink(missing_ok=True)
+        try:
+            os.link(source, place)
+        except OSError:  # a file system without links
+            shutil.copy2(source, place)
     status = scored.arrays["status"]
     unscorable = {row: scored.problems.get(str(row), NO_GRADIENT) for row in np.flatnonzero(status == 0).tolist()}
     write_json(folder.output / "problems.json", {str(row): reason for row, reason in unscorable.items()})
     kept = dict(list(unscorable.items())[:KEPT_PROBLEMS])
     summary = {
         "method": config.method,
-        "unit": config.unit if config.method != "random" else "random number in [0, 1)",
+        "preset": preset_of(config),
+        "unit": _unit(config),
         "sign": "higher is better",
         "model": folder.spec.get("model"),
-        "aggregate": f"mean over target sets of the {config.aggregate} over items",
-        "norm": "projected gradient",
-        "parameter_set": "linear weights of the transformer blocks",
-        "conditioning": "plain",
-        "sets": scored.sets,
+        "aggregate": f"{config.across} over target sets of the {config.aggregate} over items",
+        "sets": [],
+        "fidelity": None,
+        "comparable": [],
+        **scored.summary,
         "counts": {
             "exact": int((status == 1).sum()),
             "propagated": int((status == 2).sum()),
             "unscorable": int((status == 0).sum()),
         },
-        "fidelity": scored.fidelity,
-        "comparable": scored.maps,
         "notes": scored.notes,
-        "phases": clock.seconds,
+        "phases": ledger.seconds,
+        "cost": ledger.to_list(),
         "problems": {str(row): reason for row, reason in kept.items()},
     }
     write_json(folder.output / "summary.json", summary)
+
+
+def _unit(config: ScoreConfig) -> str:
+    if config.method == "random":
+        return "random number in [0, 1)"
+    if config.method == "directional" and config.unit == "cosine":
+        return "inner product with the mean unit target gradient"
+    return config.unit

@@ -22,7 +22,7 @@ from engine.store.project import Project
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "add-pool", "add-target", "plan", "score", "map", "scores", "select", "export", "jobs", "cancel"),
-    *("resume", "approve", "decide", "runs", "doctor", "run-job"),
+    *("resume", "approve", "decide", "runs", "doctor", "run-job", "report", "explain"),
 )
 
 

@@ -1,5 +1,6 @@
 """The cost plan: sizes that are right, costs that add up, speeds measured once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,13 @@ from engine.errors import EngineError
 from engine.models.sources import resolve
 from engine.runs import plan as module
 from engine.runs.config import ScoreConfig
+from engine.runs.costs import Speed
 from engine.runs.inputs import take_view
 from engine.runs.plan import Plan, describe_plan, plan
-from engine.runs.speeds import Speed
 from engine.runs.tokenizers import load_tokenizer
 from engine.store.project import Project
 
-SPEED = Speed(parameters=1000, device="cpu", embedding=0.001, gradients=0.004, loading=0.5)
+SPEED = Speed(parameters=1000, device="cpu", embedding=0.001, gradients=0.004, loading=0.5, depth=2)
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A fixed speed in place of the measurement; the list counts how often it was asked for."""
     asked: list[str] = []
 
-    def measure(*_: object) -> Speed:
+    def measure(*_: object, **__: object) -> Speed:
         asked.append("measured")
         return SPEED
 
@@ -51,17 +52,28 @@ def test_costs_follow_two_and_four_flops_a_parameter(
     made = plan(project, config)
     phases = {phase.name: phase for phase in made.phases}
     assert list(phases) == [
-        *("loading the model", "target gradients", "landmark gradients", "audit gradients", "embeddings"),
+        *("loading the model", "target gradients", "audit gradients", "tuning gradients", "embeddings"),
+        "landmark gradients",
     ]
     landmark = phases["landmark gradients"]
-    assert landmark.rows == 8
-    assert landmark.tokens == pytest.approx(made.tokens * 8 / 40, abs=1)
+    assert landmark.rows == 6 and phases["tuning gradients"].rows == 2, "tuning rows are among the 8 landmarks"
+    assert landmark.tokens == pytest.approx(made.tokens * 6 / 40, abs=1)
     assert landmark.flops == 6 * 1000 * landmark.tokens
     assert landmark.seconds == pytest.approx(0.004 * landmark.tokens)
     assert phases["embeddings"].seconds == pytest.approx(0.001 * made.tokens)
+    assert phases["embeddings"].flops == pytest.approx((2 + 4 * 1 / 2) * 1000 * made.tokens), "one of two blocks"
     assert made.seconds == pytest.approx(sum(phase.seconds for phase in made.phases))
     assert made.flops == sum(phase.flops for phase in made.phases)
     assert made.exact_seconds == pytest.approx(0.004 * made.tokens)
+
+
+def test_adaptive_rounds_and_refinement_are_upper_bounds(
+    project: Project, config: ScoreConfig, measured: list[str]
+) -> None:
+    bounded = replace(config, fidelity=0.9, max_landmarks=20, refine="10%", refine_budget=0.25)
+    phases = {phase.name: phase.rows for phase in plan(project, bounded).phases}
+    assert phases["more landmarks, at most"] == 12
+    assert phases["refinement, at most"] == 10
 
 
 def test_larger_pools_are_estimated_from_a_sample_and_say_so(

@@ -1,6 +1,7 @@
 """Scoring from a job folder: against autograd, across resumes, and with rows that cannot be scored."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.errors import Cancelled, EngineError
+from engine.gradients.conditioning import adamw
 from engine.gradients.parameters import block_linears
 from engine.models.loading import load
 from engine.models.table import Encoded, TokenTable
+from engine.models.warmup import load_warm_up
 from engine.progress import Silent
 from engine.runs.config import ScoreConfig
 from engine.runs.jobfolder import JobFolder
-from engine.runs.scoring import AUDIT, LANDMARK, TRUNCATED, WARM_UP, run_score
+from engine.runs.scored import AUDIT, LANDMARK, REFINED, TRUNCATED, TUNING, WARM_UP
+from engine.runs.scoring import run_score
 
 VOCABULARY = 64
 
@@ -80,9 +84,8 @@ SMALL = ScoreConfig(method="landmark", landmarks=20, audit=12)
 SETS = {"a": rows_of(5, 100), "b": rows_of(3, 101)}
 
 
-def autograd_scores(model_path: Path, pool: list[Encoded | str], sets, unit: str) -> np.ndarray:
-    """P by one autograd call per row, unprojected."""
-    lm = load(model_path)
+def autograd_gradients(lm, pool: list[Encoded | str], sets) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unprojected gradients of pool rows and target items, by one autograd call per row."""
     weights = [site.weight.requires_grad_(True) for site in block_linears(lm.model)]
 
     def gradient(row: Encoded) -> torch.Tensor:
@@ -93,7 +96,12 @@ def autograd_scores(model_path: Path, pool: list[Encoded | str], sets, unit: str
         return torch.cat([g.flatten() for g in torch.autograd.grad(loss, weights)])
 
     left = torch.stack([gradient(row) for row in pool])
-    right = torch.stack([gradient(row) for rows in sets.values() for row in rows])
+    return left, torch.stack([gradient(row) for rows in sets.values() for row in rows])
+
+
+def autograd_scores(model_path: Path, pool: list[Encoded | str], sets, unit: str) -> np.ndarray:
+    """P by one autograd call per row, unprojected."""
+    left, right = autograd_gradients(load(model_path), pool, sets)
     if unit == "cosine":
         left, right = (torch.nn.functional.normalize(x, dim=1) for x in (left, right))
     return (left @ right.T).numpy()
@@ -162,7 +170,7 @@ def test_a_target_item_that_cannot_be_used_is_left_out_and_said(tmp_path, model_
     plain = scored(job(tmp_path / "p", model_path, EXACT, pool, SETS))
     found = scored(job(tmp_path / "f", model_path, EXACT, pool, sets))
     np.testing.assert_allclose(found["matrix"], plain["matrix"], rtol=1e-4, atol=1e-7)
-    assert found["summary"]["sets"][0] == {"name": "a", "rows": 6, "items": [0, 1, 2, 3, 4]}
+    assert found["summary"]["sets"][0] == {"name": "a", "rows": 6, "items": [0, 1, 2, 3, 4], "weight": 1.0}
     assert any("1 target item" in note for note in found["summary"]["notes"])
 
 
@@ -234,3 +242,115 @@ def test_random_needs_no_model_and_follows_the_seed(tmp_path):
     np.testing.assert_array_equal(first["score"], again["score"])
     assert (first["score"] != other["score"]).all()
     assert first["summary"]["fidelity"] is None
+
+
+def test_a_refined_run_measures_rows_near_the_cut_within_its_budget(tmp_path, model_path):
+    pool = rows_of(160, 12)
+    exact = scored(job(tmp_path / "e", model_path, ScoreConfig(method="exact"), pool, SETS))
+    config = replace(SMALL, landmarks=40, refine="20%", refine_budget=0.3, confidence=0.99)
+    plain = scored(job(tmp_path / "p", model_path, replace(config, refine=""), pool, SETS))
+    found = scored(job(tmp_path / "r", model_path, config, pool, SETS))
+    refined = (found["roles"] & REFINED) > 0
+    told = found["summary"]["refinement"]
+    assert told["rows"] == refined.sum() and 0 < refined.sum() <= 48 and told["k"] == 32
+    assert not (refined & (plain["status"] == 1)).any(), "a row that was exact was measured again"
+    np.testing.assert_allclose(found["score"][refined], exact["score"][refined], rtol=1e-3, atol=1e-6)
+    np.testing.assert_array_equal(found["score"][~refined], plain["score"][~refined])
+    best = [set(np.argsort(-run["score"])[:32].tolist()) for run in (exact, plain, found)]
+    assert len(best[0] & best[2]) >= len(best[0] & best[1])
+    assert plain["summary"]["refinement"] is None
+
+
+def test_adaptive_rounds_add_landmarks_until_the_budget_is_spent(tmp_path, model_path):
+    config = replace(SMALL, landmarks=30, fidelity=1.0, max_landmarks=60)
+    found = scored(job(tmp_path / "j", model_path, config, rows_of(160, 13), SETS))
+    rounds = found["summary"]["adaptive"]["rounds"]
+    chosen, tuning = (found["roles"] & LANDMARK) > 0, (found["roles"] & TUNING) > 0
+    assert rounds[-1]["landmarks"] == 60 and [r["landmarks"] for r in rounds] == sorted(r["landmarks"] for r in rounds)
+    assert chosen.sum() == 60 + tuning.sum() and not (chosen & ((found["roles"] & AUDIT) > 0)).any()
+    assert "of the budget were spent" in found["summary"]["adaptive"]["note"]
+
+
+def test_intervals_hold_their_score_and_exact_rows_have_none(tmp_path, model_path):
+    found = scored(job(tmp_path / "j", model_path, replace(SMALL, landmarks=40), rows_of(160, 14), SETS))
+    exact = found["status"] == 1
+    assert (found["sigma"][exact] == 0).all() and (found["sigma"][~exact] > 0).all()
+    np.testing.assert_array_equal(found["low"][exact], found["score"][exact])
+    assert (found["low"][~exact] < found["high"][~exact]).all()
+    told = found["summary"]["uncertainty"]
+    assert told["calibrated_on"] == 40 and 0 <= told["coverage"] <= 1
+
+
+@pytest.mark.parametrize("choice", ["k-means++", "farthest-point", "rp-cholesky"])
+def test_other_landmarks_and_embeddings_give_a_whole_run(tmp_path, model_path, choice):
+    embedding = {"k-means++": "hidden", "farthest-point": "last-layer", "rp-cholesky": "jvp"}[choice]
+    config = replace(SMALL, landmarks=64, landmark_choice=choice, embedding=embedding)
+    found = scored(job(tmp_path / "j", model_path, config, rows_of(160, 15), SETS))
+    assert np.isfinite(found["score"]).all() and found["summary"]["embedding"]["name"] == embedding
+    assert found["summary"]["uncertainty"]["calibrated_on"] == 21, "only the uniform tuning rows may calibrate"
+
+
+def test_directional_scores_are_the_exact_inner_products(tmp_path, model_path):
+    pool = rows_of(60, 16)
+    config = ScoreConfig(method="exact", unit="inner-product")
+    exact = scored(job(tmp_path / "e", model_path, config, pool, SETS))
+    found = scored(job(tmp_path / "d", model_path, replace(config, method="directional"), pool, SETS))
+    np.testing.assert_allclose(
+        found["columns"], exact["columns"], rtol=2e-2, atol=2e-3 * np.abs(exact["columns"]).max()
+    )
+    assert found["matrix"].shape == (60, 0) and any("true derivative" in note for note in found["summary"]["notes"])
+
+
+def test_sets_to_avoid_count_against_and_unknown_ones_are_refused(tmp_path, model_path):
+    pool = rows_of(30, 17)
+    plain = scored(job(tmp_path / "p", model_path, EXACT, pool, SETS))
+    config = replace(EXACT, avoid=("b",), target_weights=("a=2",))
+    found = scored(job(tmp_path / "f", model_path, config, pool, SETS))
+    np.testing.assert_allclose(found["columns"], plain["columns"], rtol=1e-5)
+    np.testing.assert_allclose(found["score"], (2 * plain["columns"][:, 0] - plain["columns"][:, 1]) / 3, rtol=1e-4)
+    with pytest.raises(EngineError, match="avoid names 'c', which is no target of this run: a, b"):
+        run_score(job(tmp_path / "u", model_path, replace(EXACT, avoid=("c",)), pool, SETS), Silent())
+
+
+def test_adam_conditions_the_pool_side_alone(tmp_path, model_path):
+    """Against autograd with the moments that the warm-up left."""
+    pool = rows_of(24, 18)
+    config = replace(EXACT, warm_up="on", warm_up_fraction=0.5, conditioning="adam")
+    folder = job(tmp_path / "j", model_path, config, pool, SETS)
+    found = scored(folder)
+    lm = load(model_path)
+    warmed = load_warm_up(folder.work / "warm-up", lm)
+    sites = block_linears(lm.model)
+    names = [f"{site.name}.weight" for site in sites]
+    own = dict(lm.model.named_parameters())
+    settings = warmed.config
+    step = adamw(
+        {name: own[name] for name in names},
+        warmed.moments,
+        steps=warmed.steps,
+        eta=1.0,
+        betas=settings.betas,
+        eps=settings.eps,
+    )
+    left, right = autograd_gradients(lm, pool, SETS)
+    factor = torch.cat([step.a[name].flatten() for name in names])
+    left, right = (torch.nn.functional.normalize(x, dim=1) for x in (left * factor, right))
+    np.testing.assert_allclose(found["columns"][:, 0], (left @ right[:5].T).mean(dim=1).numpy(), rtol=2e-3, atol=1e-5)
+    assert found["summary"]["conditioning"] == "adam"
+
+
+def test_second_order_pieces_are_kept_with_the_run(tmp_path, model_path):
+    config = replace(SMALL, landmarks=40, unit="inner-product", curvature=8)
+    found = scored(job(tmp_path / "j", model_path, config, rows_of(120, 19), SETS))
+    assert found["curvature"].shape == (8, 8) and found["coefficients"].shape == (120, 8)
+    np.testing.assert_allclose(found["curvature"], found["curvature"].T)
+    assert np.isfinite(found["coefficients"]).all() and found["summary"]["curvature"]["eta"] > 0
+
+
+def test_every_phase_is_counted_and_predicted(tmp_path, model_path):
+    found = scored(job(tmp_path / "j", model_path, SMALL, rows_of(120, 20), SETS))
+    cost = {entry["name"]: entry for entry in found["summary"]["cost"]}
+    assert cost["audit gradients"]["rows"] == 12 and cost["embeddings"]["rows"] == 120
+    assert cost["landmark gradients"]["rows"] + cost["tuning gradients"]["rows"] == 20
+    for name in ("audit gradients", "embeddings", "landmark gradients"):
+        assert cost[name]["predicted"] > 0 and cost[name]["flops"] > 0 and cost[name]["tokens"] > cost[name]["rows"]

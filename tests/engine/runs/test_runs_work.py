@@ -178,7 +178,7 @@ def test_a_killed_score_resumes_to_the_very_same_numbers(
     with pytest.raises(Killed):
         runjob.compute(cut, Dying(cut))
     assert not cut.output_complete
-    assert (cut.work / "landmark-gradients.joined").exists()
+    assert (cut.work / "audit-gradients.joined").exists()
     with monkeypatch.context() as patch:
         patch.setattr("engine.runs.measuring.projected_gradients", None)  # a gradient measured again would fail
         runjob.compute(cut, FileReporter(cut))

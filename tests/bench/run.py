@@ -24,6 +24,12 @@ BENCHMARKS: dict[str, str] = {
     "demo_faults": "The demo from one click to a scored map, and precision and recall on each kind of fault.",
     "intake_memory": "Seconds and peak memory of adding a JSONL pool of one gigabyte.",
     "first_page": "Seconds from `streamlit run` to the first page visible in Chromium.",
+    "gradient_speed": "JVP against the published loop, directional against exact, the exact engines, every embedding.",
+    "peers": "Projected gradients against the packages bergson and dattri: speed and agreement.",
+    "deep_model": "Landmark scoring against exact scoring on a model with 24 blocks.",
+    "propagation_speed": "Propagation for 64 targets against solving each by itself; share of the matrix-product peak.",
+    "memory": "Peak memory of propagating a million rows to 64 targets from a memory-mapped file.",
+    "gpu": "The gradient engines at 0.5B and 1.5B parameters on a CUDA device.",
 }
 
 

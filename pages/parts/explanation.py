@@ -36,28 +36,22 @@ def show(project: Project, view: View, row: int) -> None:
 
 
 def made(project: Project, view: View, row: int) -> Any:
-    """The engine's explanation, kept for good. Raises `EngineError` where there is none."""
-    return reads.by_artifact(
-        project, view.scores.artifact, "explanation", lambda _: _explain(project, view.record, row), row
-    )
+    """The engine's explanation of a covered row; the fit behind it is made once for a run and kept.
 
+    Raises `EngineError` where there is none.
+    """
+    from engine.runs.explaining import explainer  # only where it is asked for
 
-def _explain(project: Project, record: Any, row: int) -> Any:
-    try:
-        from engine.runs.explaining import explain  # brings torch, which no other page needs
-    except ImportError as error:
-        raise EngineError("this version of the engine explains no scores.") from error
-    found = explain(project, record, [row])
-    if not found:
-        raise EngineError("the engine gave none for this sample.")
-    return found[0]
+    key = view.scores.artifact
+    return reads.by_artifact(project, key, "explainer", lambda _: explainer(project, view.record))([row])[0]
 
 
 def _draw(project: Project, view: View, found: Any) -> None:
     if found.note:
         st.caption(plain(found.note))
     if found.carriers:
-        st.caption(plain(f"The landmarks below carry {percent(found.share, 0)} of what was propagated to it."))
+        if found.share is not None:
+            st.caption(plain(f"They make up {percent(found.share, 0)} of everything that was propagated to it."))
         stored = reads.samples(project, [carrier.row for carrier in found.carriers])
         table(
             [

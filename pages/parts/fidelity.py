@@ -63,7 +63,7 @@ def _uncertainty(found: dict[str, Any] | None, counts: dict[str, Any]) -> None:
     level, held, relative = percent(found.get("level", 0.9), 0), found.get("coverage"), found.get("relative_width")
     places = st.columns(3)
     places[0].metric(
-        "Interval against spread", "–" if relative is None else f"{relative:.2f} ×", border=True,
+        "Interval width", "–" if relative is None else f"{relative:.2f} ×", border=True,
         help="The mean width of a sample's interval, as a multiple of the standard deviation of the exact scores. "
         "Well below 1, single scores mean something; above 3, they say next to nothing.",
     )  # fmt: skip
@@ -73,14 +73,14 @@ def _uncertainty(found: dict[str, Any] | None, counts: dict[str, Any]) -> None:
     places[2].metric("Measured exactly", percent(counts.get("exact", 0) / scored, 0) if scored else "–", border=True,
                      help="The share of scored samples whose own gradient was measured.")  # fmt: skip
     st.caption(plain(uncertainty_sentence(found)))
-    if too_narrow := trust.of_intervals(found):
-        st.warning(plain(too_narrow))
 
 
 def uncertainty_sentence(found: dict[str, Any]) -> str:
     """The intervals in words: width, coverage overall and by tenths of uncertainty, and what they were fitted on."""
     level, width, held = percent(found.get("level", 0.9), 0), found.get("width"), found.get("coverage")
-    said = [f"A sample's {level} interval is {width:.3g} wide on average." if width is not None else ""]
+    relative = found.get("relative_width")
+    against = "" if relative is None else f", {relative:.2f} times the spread of the exact scores"
+    said = [f"A sample's {level} interval is {width:.3g} wide on average{against}." if width is not None else ""]
     if held is None:
         said.append("How often it holds the exact score is not known: no audit sample to judge by.")
     else:

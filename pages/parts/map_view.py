@@ -117,6 +117,7 @@ def doubtful(project: Project, layout: reads.Layout, view: View | None) -> None:
         for region in found:
             st.button(
                 plain(region.label), key=f"doubtful_{region.cluster}", type="tertiary", on_click=state.add_filter,
+                icon=":material/filter_alt:",
                 args=(Filter("cluster", "", (region.cluster,)),), help=plain(region.words),
             )  # fmt: skip
 

@@ -12,9 +12,13 @@ from pages.parts.run_choice import View
 from pages.parts.score_form import EMBEDDING_NAMES
 from pages.parts.score_more import CHOICE_NAMES, CONDITIONING_NAMES, KERNEL_NAMES
 from pages.parts.tables import table
-from pages.parts.words import duration, opened, plain
+from pages.parts.words import count, duration, opened, plain
 
-NORMS = {"true gradient": "divided by the true length of each gradient", "none": "not divided by the gradient's length"}
+NORMS = {
+    "true gradient": "divided by the true length of each gradient",
+    "projected gradient": "divided by the length of each projected gradient",
+    "none": "not divided by the gradient's length",
+}
 
 
 def story(view: View) -> list[tuple[str, str]]:
@@ -41,7 +45,7 @@ def show(view: View) -> None:
     told = story(view)
     if told:
         st.markdown("**How the scores were made**")
-        st.markdown("\n".join(f"- {what}: {plain(how)}" for what, how in told))
+        st.markdown("\n".join(f"- **{what}:** {plain(how)}" for what, how in told))
     summary = view.scores.summary
     _on_demand("Embeddings tried", candidates(summary))
     _on_demand("Settings tried", trials(summary))
@@ -155,27 +159,30 @@ def costs(summary: dict[str, Any]) -> list[dict[str, Any]]:
     if not entries:
         phases = summary.get("phases", {})
         return [{"Phase": opened(name), "Measured": duration(seconds)} for name, seconds in phases.items()]
-    lines = [_cost(entry["name"], entry["rows"], entry) for entry in entries]
-    whole = {name: sum(_or(entry.get(name), 0) for entry in entries) for name in ("tokens", "flops", "seconds")}
-    return [*lines, _cost("all of it", None, whole)]
+    return [_cost(entry) for entry in entries]
 
 
 def cost_sentence(summary: dict[str, Any]) -> str:
-    """How good the prediction was, over the phases that had one; empty where none had."""
-    known = [entry for entry in summary.get("cost") or () if entry.get("predicted") is not None]
-    if not known:
+    """The whole run, and how good the prediction was over the phases that had one."""
+    entries = summary.get("cost") or ()
+    if not entries:
         return ""
+    tokens, flops, seconds = (sum(entry[name] or 0 for entry in entries) for name in ("tokens", "flops", "seconds"))
+    said = f"In all {count(tokens, 'token')}, {flops:.2g} FLOPs and {duration(seconds)}."
+    known = [entry for entry in entries if entry.get("predicted") is not None]
+    if not known:
+        return said
     predicted, measured = (sum(entry[name] for entry in known) for name in ("predicted", "seconds"))
-    return f"Phases with a prediction: {duration(predicted)} predicted, {duration(measured)} measured."
+    return f"{said} The phases with a prediction took {duration(measured)}; predicted were {duration(predicted)}."
 
 
-def _cost(name: str, rows: int | None, entry: dict[str, Any]) -> dict[str, Any]:
-    tokens, flops, predicted = entry.get("tokens"), entry.get("flops"), entry.get("predicted")
+def _cost(entry: dict[str, Any]) -> dict[str, Any]:
+    predicted = entry.get("predicted")
     return {
-        "Phase": opened(name),
-        "Rows": rows or None,
-        "Tokens": tokens or None,
-        "FLOPs": f"{flops:.2g}" if flops else "–",
+        "Phase": opened(entry["name"]),
+        "Rows": entry["rows"],
+        "Tokens": entry["tokens"],
+        "FLOPs": f"{entry['flops']:.2g}" if entry["flops"] else "–",
         "Predicted": duration(predicted) if predicted is not None else "–",
         "Measured": duration(entry["seconds"]),
     }

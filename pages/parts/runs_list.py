@@ -35,7 +35,8 @@ def finished(project: Project) -> None:
 def detail(project: Project, view: View) -> None:
     """One run: whether to trust it at all, how many rows have what kind of score, how far to trust them, how made."""
     st.caption(plain(run_choice.describe(view)))
-    trust.say(trust.of_run(view.record.method, view.scores.summary))
+    for verdict in trust.verdicts(view.record.method, view.scores.summary):
+        trust.say(verdict)
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**How far to trust it**")

@@ -103,17 +103,24 @@ def _carried(chosen: dict[str, Any]) -> dict[str, Any]:
     ):
         count = place.number_input(label, 0, None, None, key=f"score_{name}", placeholder="chosen for you", help=words)
         found[name] = int(count) if count is not None else None
-    found["curvature"] = int(three.number_input(
-        "Landmarks with curvature", 0, 4096, DEFAULTS.curvature, key="score_curvature",
-        help="Keeps Hessian products of so many landmarks, for weights to second order in Select. 0: none.",
-    ))  # fmt: skip
-    if found["curvature"]:
-        found["curvature_form"] = three.selectbox("Curvature", get_args(Curvature), key="score_curvature_form")
+    if chosen.get("unit") == "inner-product":  # the curvature is that of inner products
+        found |= _curvature(three)
     if chosen.get("refine"):
         sure = one.number_input("Confidence near the cut, in %", 50.0, 99.99, 100 * DEFAULTS.confidence, 1.0,
                                 key="score_confidence")  # fmt: skip
         found["confidence"] = sure / 100
     return found
+
+
+def _curvature(place: Any) -> dict[str, Any]:
+    count = int(place.number_input(
+        "Landmarks with curvature", 0, 4096, DEFAULTS.curvature, key="score_curvature",
+        help="Keeps Hessian products of so many landmarks, for weights to second order in Select. 0: none.",
+    ))  # fmt: skip
+    if not count:
+        return {}
+    return {"curvature": count,
+            "curvature_form": place.selectbox("Curvature", get_args(Curvature), key="score_curvature_form")}  # fmt: skip
 
 
 def _embedding(name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from engine.store.project import Project
 from pages.parts import filters, reads
 from pages.parts.run_choice import View, column_name, describe
 from pages.parts.tables import table
-from pages.parts.words import percent, plain, score, shorten
+from pages.parts.words import near, percent, plain, score, shorten
 
 NEIGHBOURS = 5
 
@@ -45,10 +45,11 @@ def certainty(view: View, row: int) -> str:
         return "Propagated from the landmarks; how sure it is was not computed."
     level = percent((view.scores.summary.get("uncertainty") or {}).get("level", 0.9), 0)
     whole = view.scores.column(reads.AGGREGATE)
-    said = f"likely {low[row]:.2f} to {high[row]:.2f} ({level})"
+    value, least, most = near(float(whole[row]), float(low[row]), float(high[row]))
+    said = f"{value}, likely {least} to {most} ({level})"
     if view.column == reads.AGGREGATE or np.array_equal(view.values[row], whole[row]):
-        return f"Propagated: {float(view.values[row]):.2f}, {said}."
-    return f"Propagated. The overall score is {float(whole[row]):.2f}, {said}."
+        return f"Propagated: {said}."
+    return f"Propagated. The overall score is {said}."
 
 
 def position(project: Project, view: View, column: str, row: int) -> tuple[int, int]:

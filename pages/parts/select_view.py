@@ -82,7 +82,7 @@ def _weights(proposal: Proposal) -> None:
     low, high = float(proposal.weights.min()), float(proposal.weights.max())
     st.caption(plain(
         f"Weights from {low:.2g} to {high:.2g}, 1 on average: as varied as {proposal.effective:,.0f} samples of equal "
-        "weight. They are saved with the selection and exported."
+        "weight. They are saved with the selection and exported; samples that people approved weigh 1."
     ))  # fmt: skip
     if proposal.effective < FEW * len(proposal.rows):
         st.warning("A few samples carry most of the weight. Ask for more samples, or use the highest scores alone.")
@@ -129,8 +129,7 @@ def inside(project: Project, view: View, proposal: Proposal) -> None:
     known[: len(place)] = place
     order = np.argsort(np.where(known[proposal.rows] > 0, known[proposal.rows], len(known) + 1), kind="stable")[:SHOWN]
     why = [proposal.reasons[at] for at in order]
-    weights = None if proposal.weights is None else proposal.weights[order]
-    _samples(project, view, proposal.rows[order], why, weights)
+    _samples(project, view, proposal.rows[order], why)
     if len(proposal.rows) > SHOWN:
         st.caption(f"The best {SHOWN} of {count(len(proposal.rows), 'sample')}; the export lists all.")
 
@@ -144,7 +143,7 @@ def outside(project: Project, view: View, proposal: Proposal) -> None:
     _samples(project, view, rows, ["next in line" if at == 0 else "below the cut" for at in range(len(rows))])
 
 
-def _samples(project: Project, view: View, rows: np.ndarray, why: list[str], weights: np.ndarray | None = None) -> None:
+def _samples(project: Project, view: View, rows: np.ndarray, why: list[str]) -> None:
     decisions = reads.decisions(project)
     place = reads.ranks(project, view.scores.artifact, view.column)
     shown = [
@@ -158,8 +157,6 @@ def _samples(project: Project, view: View, rows: np.ndarray, why: list[str], wei
         }
         for row, stored, reason in zip(rows.tolist(), reads.samples(project, rows.tolist()), why)
     ]
-    for at, line in enumerate(shown if weights is not None else ()):
-        line["Weight"] = f"{weights[at]:.2f}"  # type: ignore[index]
     table(shown)
 
 

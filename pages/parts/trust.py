@@ -16,7 +16,11 @@ _VERDICTS = (
     (0.85, "success", "The scores are close to the exact order. Trust the top and the bottom, not single ranks."),
     (0.6, "warning", "The broad order is right, single ranks are not. Use more landmarks for a finer cut."),
     (0.3, "warning", "The scores are a weak guide: only the extremes mean something. Use more landmarks."),
-    (-2.0, "error", "The scores hardly follow the exact ones. Do not select by them; use more landmarks or exact."),
+    (
+        -2.0,
+        "error",
+        "Do not use these scores: they hardly follow the exact ones. Use more landmarks, or the exact method.",
+    ),
 )
 _WITHOUT = {
     "exact": "Every sample was scored exactly, so nothing was propagated and there is nothing to audit.",
@@ -54,14 +58,14 @@ def of_figure(spearman: dict[str, Any]) -> Verdict:
     return next((kind, words) for least, kind, words in _VERDICTS if judged >= least)
 
 
-def of_intervals(found: dict[str, Any] | None) -> str:
-    """A warning where the intervals held far fewer exact scores than they state, else an empty text."""
-    if not found or found.get("coverage") is None:
-        return ""
-    held, level = float(found["coverage"]), float(found.get("level", 0.9))
-    if held >= NARROW * level:
-        return ""
-    return f"The intervals are too narrow: they held {percent(held, 0)} of the audit samples, not {percent(level, 0)}."
+def verdicts(method: str, summary: dict[str, Any]) -> list[Verdict]:
+    """The verdict on a run, and a warning where its intervals held far fewer exact scores than they state."""
+    said, found = [of_run(method, summary)], summary.get("uncertainty") or {}
+    held, level = found.get("coverage"), found.get("level", 0.9)
+    if held is not None and held < NARROW * level:
+        words = f"held the exact score of {percent(held, 0)} of the audit samples, not {percent(level, 0)}"
+        said.append(("warning", f"The intervals of single scores are too narrow: they {words}."))
+    return said
 
 
 def measure(value: float | None, interval: Any = None, reason: str = "") -> dict[str, Any]:

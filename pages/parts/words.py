@@ -48,6 +48,13 @@ def score(value: float) -> str:
     return "–" if not math.isfinite(value) else f"{value:+.4f}"
 
 
+def near(*values: float) -> list[str]:
+    """Values that are read beside each other, with two digits of what they differ by."""
+    apart = max(values) - min(values)
+    decimals = min(6, max(0, 1 - math.floor(math.log10(apart)))) if apart > 0 else 4
+    return [f"{value:.{decimals}f}" for value in values]
+
+
 def percent(share: float, decimals: int = 1) -> str:
     """A share of one as a percentage; a dash where there is none."""
     return "–" if not math.isfinite(share) else f"{100 * share:.{decimals}f} %"

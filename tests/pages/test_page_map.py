@@ -72,3 +72,26 @@ def test_a_broken_link_filters_nothing_and_says_so(pages: Any, make_project: Cal
     assert not test.exception
     assert len(test.error) == 1
     assert any("of **60** filtered of **60**" in m.value for m in test.markdown)
+
+
+def test_doubtful_regions_are_named_and_a_click_filters_to_one(
+    pages: Any, make_project: Callable[..., Project]
+) -> None:
+    project = make_project(full=True, rows=120)
+    test = pages.open("3_Map.py", project)
+    assert not test.exception
+    named = [b for b in test.button if (b.key or "").startswith("doubtful_")]
+    assert [b.label.replace("\\", "") for b in named] == ["code, python"]  # the cluster that is wide in the fixture
+    named[0].click().run()
+    assert not test.exception
+    assert test.session_state["ts_filters"] == (Filter("cluster", "", (1,)),)
+    assert any("filtered of **120**" in m.value and "**30** filtered" in m.value for m in test.markdown)
+
+
+def test_uncertainty_is_a_colour_only_where_a_run_has_it(pages: Any, make_project: Callable[..., Project]) -> None:
+    name = "Uncertainty of the score"
+    assert name not in pages.open("3_Map.py", make_project("old")).selectbox(key="map_colour").options
+    test = pages.open("3_Map.py", make_project("new", full=True))
+    test.selectbox(key="map_colour").set_value(name).run()
+    assert not test.exception
+    assert not [b for b in pages.open("3_Map.py", make_project("third")).button if "doubtful" in (b.key or "")]

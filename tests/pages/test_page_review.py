@@ -1,6 +1,8 @@
 """Review: order, decisions with advance and undo, links, the end of a list; a project without any run."""
 
+import sys
 from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -111,3 +113,72 @@ def test_marks_and_duplicates_are_named(pages: Any, make_project: Callable[..., 
     badges = " ".join(m.value for m in test.markdown)
     assert "near-duplicate" in badges
     assert any("near" in c.value and "duplicate" in c.value for c in test.caption)
+
+
+def _told(test: Any) -> str:
+    return " ".join(c.value.replace("\\", "").replace("\u2060", "") for c in test.caption)
+
+
+def test_a_score_says_how_sure_it_is(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project(full=True)
+    score = np.load(project.artifacts / project.run("landmark").artifact / "score.npy")
+    told = _told(pages.open("4_Review.py", project, sample="row-30"))  # sigma 0.1
+    assert f"Propagated: {score[30]:.2f}, likely {score[30] - 0.2:.2f} to {score[30] + 0.2:.2f} (90 %)" in told
+    assert "Measured exactly." in _told(pages.open("4_Review.py", project, sample="row-3"))
+    assert "It has no score." in _told(pages.open("4_Review.py", project, sample="row-59"))
+    of_one_set = _told(pages.open("4_Review.py", project, sample="row-30", column="maths"))
+    assert f"The overall score is {score[30]:.2f}" in of_one_set  # the interval is not that of the column in view
+
+
+def test_a_run_without_intervals_says_so(pages: Any, make_project: Callable[..., Project]) -> None:
+    assert "was not computed" in _told(pages.open("4_Review.py", make_project(), sample="row-30"))
+
+
+def _explained(monkeypatch: pytest.MonkeyPatch, explain: Any) -> list[Any]:
+    """Put `explain` in the place of the engine's, and count how often a run is made ready."""
+    made: list[Any] = []
+    module = ModuleType("engine.runs.explaining")
+    module.explainer = lambda project, run: made.append(run) or explain  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "engine.runs.explaining", module)
+    return made
+
+
+def test_an_explanation_is_made_when_asked_for_and_stays_open(
+    pages: Any, make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carrier = SimpleNamespace(row=3, coefficient=0.5, score=0.2, contribution=0.1)
+
+    def explain(rows: list[int]) -> list[Any]:
+        best, worst = (("maths, item 2", 0.4),), (("code, item 1", -0.3),)
+        return [SimpleNamespace(row=rows[0], carriers=(carrier,), share=0.8, best=best, worst=worst, note="")]
+
+    made = _explained(monkeypatch, explain)
+    test = pages.open("4_Review.py", make_project(full=True), sample="row-30")
+    assert made == []
+    test.session_state["score_why"] = True
+    test.run()
+    assert not test.exception
+    frames = [frame.value for frame in test.dataframe]
+    landmarks = next(f for f in frames if "Landmark" in f)
+    assert landmarks["Landmark"].tolist() == ["question 3"]
+    assert landmarks["Contribution"].tolist() == ["+0.1000"]
+    assert next(f for f in frames if "Target sample" in f)["Among its"].tolist() == ["best", "worst"]
+    assert "80 % of everything" in _told(test)
+    test.button(key="review_next").click().run()
+    assert any("Landmark" in frame.value for frame in test.dataframe)
+    assert len(made) == 1  # the fit behind it is made once for a run
+
+
+def test_an_explanation_that_cannot_be_is_one_caption(
+    pages: Any, make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(rows: list[int]) -> list[Any]:
+        raise EngineError("Its features are missing.")
+
+    _explained(monkeypatch, refuse)
+    test = pages.open("4_Review.py", make_project(full=True), sample="row-30")
+    test.session_state["score_why"] = True
+    test.run()
+    assert not test.exception
+    assert not test.error
+    assert "Its features are missing." in _told(test)

@@ -110,3 +110,25 @@ def test_without_a_selection_export_leads_to_select(pages: Any, make_project: Ca
     assert not test.exception
     assert "no selection" in test.main.markdown[0].value
     assert not test.main.button
+
+
+def test_weights_are_shown_and_kept_with_the_selection(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    project.decide([30], "approve", by="test")
+    test = pages.open("6_Select.py", project)
+    assert not any("Weights from" in c.value for c in test.caption)
+    test.segmented_control(key="select_strategy").set_value("weights").run()
+    assert not test.exception
+    assert any("Weights from" in c.value and "samples of equal weight" in c.value for c in test.caption)
+    _save(test)
+    (kept,) = project.selections()
+    assert (len(kept.rows), kept.spec["strategy"]) == (6, "weights")
+    assert kept.weights is not None
+    assert float(kept.weights.mean()) == pytest.approx(1, abs=1e-6)
+    assert float(kept.weights[kept.rows.tolist().index(30)]) == pytest.approx(1)
+
+
+def test_other_strategies_keep_no_weights(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    _save(pages.open("6_Select.py", project))
+    assert project.selections()[0].weights is None

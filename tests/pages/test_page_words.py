@@ -4,7 +4,20 @@ import re
 
 import pytest
 
-from pages.parts.words import JOINER, count, duration, moment, percent, plain, score, shorten, size, visible
+from pages.parts.words import (
+    JOINER,
+    count,
+    duration,
+    moment,
+    near,
+    opened,
+    percent,
+    plain,
+    score,
+    shorten,
+    size,
+    visible,
+)
 
 ACTIVE = "\\`*_{}[]()<>#+-.!|~$:&\"'=/^@"
 
@@ -61,3 +74,14 @@ def test_numbers_read_as_a_person_would_say_them() -> None:
     assert (percent(0.123), percent(float("nan"))) == ("12.3 %", "–")
     assert moment("2026-01-02T03:04:05.678+00:00") == "2026-01-02 03:04"
     assert moment("") == "–"
+
+
+def test_values_beside_each_other_have_the_digits_that_tell_them_apart() -> None:
+    assert near(0.3112, 0.2401, 0.3799) == ["0.31", "0.24", "0.38"]
+    assert near(0.00312, 0.0024, 0.0038) == ["0.0031", "0.0024", "0.0038"]
+    assert near(312.2, 240.1, 379.9) == ["312", "240", "380"]
+    assert near(0.5, 0.5) == ["0.5000", "0.5000"]
+
+
+def test_a_sentence_begins_with_a_capital_and_keeps_its_names() -> None:
+    assert (opened("on a GPU"), opened("")) == ("On a GPU", "")

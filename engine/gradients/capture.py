@@ -9,8 +9,8 @@ padding adds nothing, because g is zero there. Every kind of site is brought to 
   takes B·T·V numbers, as logits at every position would;
 - a norm's weight has one position: g the row's gradient, by reverse mode over that module alone, and a = 1.
 
-No gradient of a parameter is computed: the graph begins at the earliest block (or embedding, or norm) that holds a
-site. Routed experts that are not linear modules are outside the parameter set.
+No gradient of a parameter is computed: the graph begins at the innermost module that holds all sites of the earliest
+block with one (or at an embedding, or norm). Routed experts that are not linear modules are outside the parameter set.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -220,9 +220,10 @@ def _begin_after(anchor: list[Tensor], module: nn.Module, args: tuple[Any, ...],
 
 
 def _beginnings(model: nn.Module, sites: Sequence[Site]) -> list[nn.Module]:
-    """Where the graph may begin: the first block with a site, and the modules of sites outside all blocks.
+    """Where the graph may begin: at the sites of the first block with one, and the modules of sites outside all blocks.
 
-    Whichever of them runs first begins it.
+    Whichever of them runs first begins it. Where the block's sites lie in one module of it (the MLP), that module's
+    input is early enough, and the attention before it takes no part in the backward pass.
     """
     wanted = {id(module): module for site in sites for module in site.modules}
     belonging = {id(module) for module in model.modules()}
@@ -235,7 +236,16 @@ def _beginnings(model: nn.Module, sites: Sequence[Site]) -> list[nn.Module]:
     for block in blocks(model):
         inside = [id(module) for module in block.modules() if id(module) in wanted]
         if inside:
-            holding.append(block)
+            holding.append(_innermost(block, set(inside)))
         for key in inside:
             outside.pop(key, None)
     return [*holding[:1], *outside.values()]
+
+
+def _innermost(block: nn.Module, wanted: set[int]) -> nn.Module:
+    """The smallest module of a block that holds every `wanted` one, and is called: a list of modules is not."""
+    found = block
+    for child in block.children():
+        if wanted <= {id(module) for module in child.modules()}:
+            found = _innermost(child, wanted)
+    return block if isinstance(found, nn.ModuleList | nn.ModuleDict) else found

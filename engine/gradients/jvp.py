@@ -105,6 +105,7 @@ class JvpEmbedding:
         }
         length = tangents * int(config.get_text_config().hidden_size)
         self.dim = min(width, length)
+        self.parts: tuple[int, ...] = (self.dim,)
         self.projection = None
         if self.dim < length:
             entries = signs(length * width, "jvp projection", seed).reshape(length, width) / sqrt(width)
@@ -217,7 +218,7 @@ def _narrowed(block: nn.Module, last: Tensor) -> Iterator[None]:
     It runs twice: whole, up to its attention, and on the last tokens, with the attention of those to all keys. Its
     output is that of the last token at every position. A block without fused attention runs whole.
     """
-    original = block.forward
+    original, own = block.forward, vars(block).get("forward")
     rows = torch.arange(len(last), device=last.device)
 
     def reach(*args: Any, **kwargs: Any) -> Any:
@@ -242,6 +243,8 @@ def _narrowed(block: nn.Module, last: Tensor) -> Iterator[None]:
         yield
     finally:
         del block.forward
+        if own is not None:
+            block.forward = own
 
 
 def _positions_of(rows: Tensor, last: Tensor, length: int, x: Any) -> Any:

@@ -115,7 +115,8 @@ class GradientFeatures:
 
     def _notes(self, asked: int, used: int, depth: int, sites: Sites) -> tuple[str, ...]:
         where = "" if sites == "all" else f" ({', '.join(site.name for site in self.projection.sites)} alone)"
-        notes = [f"Projected gradients of the last {used} blocks{where}, {self.projection.dim} coordinates."]
+        last = "block" if used == 1 else f"{used} blocks"
+        notes = [f"Projected gradients of the last {last}{where}, {self.projection.dim} coordinates."]
         if self.append_hidden:
             notes.append(
                 f"{self.parts[1]} pooled hidden states behind them, scaled to the gradient's length in each row."

@@ -264,7 +264,7 @@ class ScoreConfig(_Config):
     def settings_of(self, embedding: str) -> dict[str, Any]:
         """The keyword arguments of the named embedding beside the model."""
         shared = {"width": self.embedding_width, "seed": self.seed}
-        gradient = {"blocks": self.gradient_blocks, "side": self.gradient_side}
+        gradient = {"blocks": self.gradient_blocks, "side": self.gradient_side, "sites": self.gradient_sites}
         jvp = {"blocks": self.jvp_blocks, "tangents": self.jvp_tangents, "tangent": self.tangent}
         each: dict[str, dict[str, Any]] = {
             "hidden": {},

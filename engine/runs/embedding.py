@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from engine.gradients.embeddings import EMBEDDINGS, with_loss
+from engine.gradients.forwarding import predictions, response_logits, row_losses
+from engine.gradients.sentence_features import SentenceFeatures
 from engine.models.batches import Batch
 from engine.models.loading import LanguageModel
 from engine.runs.config import ScoreConfig
@@ -57,7 +59,6 @@ def unit_rows(vectors: Tensor) -> Tensor:
 
 
 def _sentence(lm: LanguageModel) -> RowEmbedding:
-    from engine.gradients.forwarding import predictions, response_logits, row_losses
     from engine.maps.sentence import load_encoder
 
     encoder = load_encoder()
@@ -68,5 +69,5 @@ def _sentence(lm: LanguageModel) -> RowEmbedding:
         found = row_losses(response_logits(lm.model, batch, where), where)
         return torch.zeros(len(found), 0, device=found.device), found
 
-    notes = (f"Sentence embeddings by {encoder.name}: unit vectors of prompt and response.",)
-    return RowEmbedding("sentence", encoder.dim, notes, losses, lambda texts: np.asarray(encoder.encode(texts)))
+    features = SentenceFeatures(encoder)
+    return RowEmbedding("sentence", features.dim, features.notes, losses, features)

@@ -12,7 +12,7 @@ from engine.errors import EngineError
 from engine.models.sources import ModelSource, resolve
 from engine.progress import Reporter
 from engine.runs.config import NEEDS_TARGET, ScoreConfig
-from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_tokens
+from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_texts, write_tokens
 from engine.runs.jobfolder import JobFolder
 from engine.runs.reporter import FileReporter
 from engine.runs.results import clear, keep
@@ -24,6 +24,7 @@ from engine.store.records import RunRecord, now
 
 STAGE = "scores"
 NO_MODEL = frozenset({"random"})
+READS_TEXT = frozenset({"sentence", "auto"})  # embeddings that need the rows as text
 
 
 def work_score(project: Project, folder: JobFolder, reporter: FileReporter) -> None:
@@ -51,6 +52,7 @@ def prepare_score(project: Project, folder: JobFolder, reporter: Reporter) -> Pa
             f"The method {config.method} needs a target set, and the project has none. Add one with add-target, "
             "or use the method random. Nothing was started."
         )
+    config.set_weights([target.name for target in view.targets])  # refuses weights of sets that are not there
     config.landmark_count(view.rows)  # refuses more landmarks than rows before anything is written
     source = None if config.method in NO_MODEL else resolve(config.model)
     key = score_key(view, config, source)
@@ -61,6 +63,8 @@ def prepare_score(project: Project, folder: JobFolder, reporter: Reporter) -> Pa
         if source is not None:
             tokenizer = load_tokenizer(source, max_length=config.max_length)
             write_tokens(project, folder, view, tokenizer, reporter=reporter)
+        if config.method == "landmark" and config.embedding in READS_TEXT:
+            write_texts(project, folder, view, reporter=reporter)
         complete_inputs(folder, view)
     if existing is not None:
         reporter.log(f"these scores exist already ({existing.name}): nothing is computed again")

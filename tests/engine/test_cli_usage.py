@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.__main__ import main
+from engine.cli.app import WrongUsage
+from engine.cli.settings import configured
 from engine.errors import EngineError
 from engine.runs import jobs
-from engine.runs.config import METHODS
+from engine.runs.config import METHODS, MapConfig, ScoreConfig, preset_of
 from engine.runs.jobfolder import JobFolder, held
 from engine.runs.work import work
 from engine.store.project import Project
@@ -246,3 +248,31 @@ def test_running_as_a_module_needs_no_other_folder(tmp_path: Path) -> None:
     )
     assert found.returncode == 0
     assert found.stdout.startswith("Usage: python -m engine")
+
+
+def test_a_preset_sets_its_values_and_every_other_setting_overrides_it() -> None:
+    paper = configured(ScoreConfig, ["preset=paper"])
+    assert preset_of(paper) == "paper"
+    assert (paper.embedding, paper.jvp_blocks, paper.tune, paper.standardise) == ("jvp", 4, False, False)
+    other = configured(ScoreConfig, ["jvp_blocks=2", "preset=paper"], landmarks=9)
+    assert (other.jvp_blocks, other.landmarks, preset_of(other)) == (2, 9, "")
+    with pytest.raises(WrongUsage, match="'best'; give one of: paper"):
+        configured(ScoreConfig, ["preset=best"])
+    with pytest.raises(WrongUsage, match="no setting 'preset'"):
+        configured(MapConfig, ["preset=paper"])
+
+
+@pytest.mark.parametrize(
+    ("pair", "says"),
+    [
+        ("target_weights=code", "write name=weight"),
+        ("target_weights=code=0", "above 0"),
+        ("refine=many", "is no size"),
+        ("confidence=2", "between 0.5 and 0.9999"),
+        ("keep=0", "between"),
+        ("landmark_choice=best", "uniform, k-means\\+\\+"),
+    ],
+)
+def test_settings_without_a_meaning_are_refused(pair: str, says: str) -> None:
+    with pytest.raises(WrongUsage, match=says):
+        configured(ScoreConfig, [pair])

@@ -1,0 +1,92 @@
+"""Explanations of a run's scores, and second-order weights from what a run kept."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import EngineError
+from engine.influence.quadratic import Quadratic
+from engine.influence.weights import solve_weights
+from engine.runs.choosing import choose
+from engine.runs.config import ScoreConfig
+from engine.runs.explaining import explain, explainer
+from engine.runs.jobs import create_job
+from engine.runs.scored import LANDMARK
+from engine.runs.work import work
+from engine.store.artifacts import load_array
+from engine.store.project import Project
+from engine.store.records import RunRecord
+
+
+def run_of(project: Project, config: ScoreConfig) -> RunRecord:
+    folder = create_job(project, "score", config, run="it")
+    work(project.path, folder.id)
+    return project.run("it")
+
+
+@pytest.fixture
+def config(toy_model: Path) -> ScoreConfig:
+    return ScoreConfig(model=str(toy_model), landmarks=16, audit=6, projection=4)
+
+
+def test_contributions_add_up_to_the_plain_prediction(project: Project, config: ScoreConfig) -> None:
+    run = run_of(project, replace(config, avoid=("colours",)))
+    folder = project.artifacts / run.artifact
+    status, score, roles = (load_array(folder, name) for name in ("status", "score", "roles"))
+    made = explainer(project, run)
+    propagated = np.flatnonzero(status == 2)[:5]
+    for found in made(propagated.tolist()):
+        assert all((roles[carrier.row] & LANDMARK) > 0 for carrier in found.carriers)
+        assert all(np.isclose(c.contribution, c.coefficient * c.score, rtol=1e-4) for c in found.carriers)
+        assert all(np.isclose(c.score, score[c.row], rtol=1e-4, atol=1e-7) for c in found.carriers)
+        sizes = [abs(carrier.contribution) for carrier in found.carriers]
+        assert sizes == sorted(sizes, reverse=True) and 0 < (found.share or 0) <= 1
+    assert made.ridge is not None
+    features = load_array(folder, "features")
+    whole = made.ridge.coefficients(np.asarray(features[propagated])) @ made.landmark_scores
+    plain = made.ridge.predict(np.asarray(features[propagated]))[:, 0]
+    np.testing.assert_allclose(whole, plain, rtol=1e-3, atol=1e-6)
+
+
+def test_exact_rows_are_carried_by_nothing_and_name_their_targets(project: Project, config: ScoreConfig) -> None:
+    run = run_of(project, config)
+    folder = project.artifacts / run.artifact
+    status, matrix = load_array(folder, "status"), load_array(folder, "matrix")
+    row = int(np.flatnonzero(status == 1)[0])
+    (found,) = explain(project, run, [row])
+    assert found.carriers == () and found.share is None and "Measured exactly" in found.note
+    assert found.best[0][1] == pytest.approx(float(matrix[row].max()))
+    assert found.worst[0][1] == pytest.approx(float(matrix[row].min()))
+    names = [*(f"sums, item {i}" for i in range(1, 6)), *(f"colours, item {i}" for i in range(1, 4))]
+    assert found.best[0][0] == names[int(matrix[row].argmax())]
+    with pytest.raises(EngineError, match="covers 40 rows"):
+        explain(project, run, [40])
+
+
+def test_runs_that_propagate_nothing_are_explained_by_their_targets_alone(
+    project: Project, config: ScoreConfig
+) -> None:
+    run = run_of(project, replace(config, method="random"))
+    (found,) = explain(project, run, [3])
+    assert found.carriers == () and found.best == () and found.worst == ()
+
+
+def test_second_order_weights_take_the_curvature_that_the_run_kept(project: Project, config: ScoreConfig) -> None:
+    settings = {"unit": "inner-product", "curvature": 6, "curvature_form": "gauss-newton"}
+    run = run_of(project, replace(config, **settings))
+    folder = project.artifacts / run.artifact
+    p, core, factors = (load_array(folder, name) for name in ("score", "curvature", "coefficients"))
+    chosen = choose(project, run, size="10", strategy="weights")
+    expected = solve_weights(p, k=10, curvature=Quadratic.low_rank(factors, core), eta=run.summary["curvature"]["eta"])
+    np.testing.assert_array_equal(chosen.rows, np.sort(expected.rows))
+    assert chosen.weights is not None
+    ratio = chosen.weights / expected.weights[chosen.rows]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+    assert chosen.weights.mean() == pytest.approx(1)
+
+
+def test_curvature_needs_inner_products(config: ScoreConfig) -> None:
+    with pytest.raises(EngineError, match="unit=inner-product"):
+        replace(config, curvature=6)

@@ -38,7 +38,7 @@ from engine.models.table import TokenTable
 
 ROWS = setting("ROWS", 400)
 BUDGET = setting("BATCH_TOKENS", 2048)
-SIDE = 16
+SIDE = setting("SIDE", 16)
 WIDE_SIDE = 48  # the engine's own default, without a peer
 PACKAGES = ("torch==2.13.0", "bergson==2.5.1", "dattri==0.3.0")
 UNWANTED = ("torchvision", "torchaudio")
@@ -76,14 +76,17 @@ def run(folder: Path) -> dict[str, object]:
         "engine_rows_per_s": {name: significant(rate) for name, rate in speeds.items()},
         "engine_against_exact_cosines": compared(gram(ours), exact),
     }
+    before = projected_rate(lm, table)
     for name, peer in PEERS.items():
         found = peer_run(python, folder, peer)
+        after = projected_rate(lm, table)
         if "not_run" not in found:
             theirs = gram(np.load(folder / f"{peer.package}.npy"))
-            found["engine_is_faster_by"] = significant(speeds["projected_gradients"] / float(found["rows_per_s"]), 3)
+            found["engine_before_and_after_rows_per_s"] = [significant(before), significant(after)]
+            found["engine_is_faster_by"] = significant((before + after) / 2 / float(found["rows_per_s"]), 3)
             found["against_ours"] = compared(theirs, gram(ours))
             found["against_exact_cosines"] = compared(theirs, exact)
-        figures[name] = found
+        figures[name], before = found, after
     return figures
 
 
@@ -150,6 +153,15 @@ def engine_speeds(lm: Any, table: TokenTable) -> tuple[dict[str, float], np.ndar
         ours = in_order(batches, parts, len(table)) if ours is None else ours
     assert ours is not None
     return speeds, ours
+
+
+def projected_rate(lm: Any, table: TokenTable) -> float:
+    """Rows per second of our projected gradients, taken just before and after every peer: a machine's speed drifts."""
+    projection = FactoredProjection(block_linears(lm.model), width=SIDE)
+    batches = batches_of(table, budget=BUDGET)
+    projected_gradients(lm, batches[-1], projection)
+    _, seconds = timed(lambda: [projected_gradients(lm, batch, projection)[0] for batch in batches])
+    return len(table) / seconds
 
 
 def row_gradient(lm: Any, batch: Batch) -> torch.Tensor:

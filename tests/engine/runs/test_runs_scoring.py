@@ -354,3 +354,26 @@ def test_every_phase_is_counted_and_predicted(tmp_path, model_path):
     assert cost["landmark gradients"]["rows"] + cost["tuning gradients"]["rows"] == 20
     for name in ("audit gradients", "embeddings", "landmark gradients"):
         assert cost[name]["predicted"] > 0 and cost[name]["flops"] > 0 and cost[name]["tokens"] > cost[name]["rows"]
+
+
+def test_auto_says_what_it_picked_and_a_resumed_run_keeps_the_pick(tmp_path, model_path):
+    config = replace(SMALL, landmarks=75, embedding="auto", tuning=25)
+    folder = job(tmp_path / "j", model_path, config, rows_of(160, 21), SETS)
+    (folder.input / "pool.jsonl").write_text('["a prompt", "a response"]\n' * 160)
+    with pytest.raises(Cancelled):
+        run_score(folder, Interrupted("landmark gradients"))
+    kept = json.loads((folder.work / "pilot.json").read_text())
+    found = scored(folder)
+    told = found["summary"]["embedding"]
+    assert told["name"] == kept["name"] and told["sentence"] == kept["sentence"]
+    judged = {each["name"]: each for each in told["candidates"]}
+    assert set(judged) == {"gradient", "hidden", "last-layer", "jvp", "sentence"}
+    assert judged[told["name"]]["spearman"] is not None
+    assert "same for every row" in judged["sentence"]["note"] and told["name"] != "sentence"
+    assert np.isfinite(found["score"]).all()
+
+
+def test_auto_with_too_few_tuning_rows_takes_the_default_and_says_so(tmp_path, model_path):
+    folder = job(tmp_path / "j", model_path, replace(SMALL, embedding="auto"), rows_of(80, 22), SETS)
+    told = scored(folder)["summary"]["embedding"]
+    assert told["name"] == "gradient" and "too few for a pilot" in told["sentence"]

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from engine.errors import EngineError
+from engine.influence.quadratic import Quadratic
 from engine.selection.eligible import APPROVED, REJECTED, eligible
 from engine.selection.sizes import size_of
 from engine.selection.strategies import Chosen, select_round_robin, select_top
 from engine.selection.weighted import select_weights
+from engine.store.artifacts import load_array
 from engine.store.project import Project
 from pages.parts import filters, reads
 from pages.parts.run_choice import View
@@ -67,22 +69,39 @@ def _propose(project: Project, view: View, wish: Wish) -> Proposal:
     guarded, outside = guard(project, wish.guards), ~filters.combined(project, wish.within)
     fit = eligible(decisions, scorable=scorable, barred=guarded | outside)
     k = size_of(wish.size, n)
-    found = _choose(view, wish, score, k, fit.include, fit.exclude)
+    found = _choose(project, view, wish, score, k, fit.include, fit.exclude)
     chosen = np.zeros(n, bool)
     chosen[found.rows] = True
     out = _left_out(chosen, decisions, scorable, guarded, outside)
     return Proposal(wish, found.rows, found.reasons, out, chosen, found.weights, found.notes)
 
 
-def _choose(view: View, wish: Wish, score: np.ndarray, k: int, include: np.ndarray, exclude: np.ndarray) -> Chosen:
+def _choose(
+    project: Project, view: View, wish: Wish, score: np.ndarray, k: int, include: np.ndarray, exclude: np.ndarray
+) -> Chosen:
     if wish.strategy == "top":
         return select_top(score, k, include=include, exclude=exclude)
     if wish.strategy == "weights":
-        return select_weights(score, k, include=include, exclude=exclude)
+        return select_weights(score, k, include=include, exclude=exclude, **_second_order(project, view, len(score)))
     columns, names = round_robin_columns(view)
     return select_round_robin(
         _padded(columns, len(score)), k, include=include, exclude=exclude, seed=wish.seed, names=names
     )
+
+
+def second_order(view: View) -> int:
+    """How many landmarks' curvature the weights take into account; 0: to first order. It is the overall score's."""
+    kept = view.scores.summary.get("curvature") or {}
+    return int(kept.get("landmarks", 0)) if view.column == reads.AGGREGATE else 0
+
+
+def _second_order(project: Project, view: View, n: int) -> dict[str, Any]:
+    if not second_order(view):
+        return {}
+    folder = project.artifacts / view.scores.artifact
+    factors = _padded(load_array(folder, "coefficients"), n)
+    curvature = Quadratic.low_rank(factors, load_array(folder, "curvature"))
+    return {"curvature": curvature, "eta": view.scores.summary["curvature"]["eta"]}
 
 
 def round_robin_columns(view: View) -> tuple[np.ndarray, list[str]]:

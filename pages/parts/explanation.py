@@ -16,7 +16,7 @@ from pages.parts.tables import table
 from pages.parts.words import percent, plain, score, shorten
 
 KEY = "score_why"
-ITEMS = 3
+SMALL = st.column_config.TextColumn(width=90)  # figures first, so that a narrow panel shows them beside long texts
 
 
 def show(project: Project, view: View, row: int) -> None:
@@ -47,27 +47,37 @@ def made(project: Project, view: View, row: int) -> Any:
 
 
 def _draw(project: Project, view: View, found: Any) -> None:
-    if found.note:
+    if found.note and not found.carriers:
         st.caption(plain(found.note))
     if found.carriers:
         if found.share is not None:
-            st.caption(plain(f"They make up {percent(found.share, 0)} of everything that was propagated to it."))
+            st.caption(plain(f"These landmarks make up {percent(found.share, 0)} of all that was propagated to it."))
         stored = reads.samples(project, [carrier.row for carrier in found.carriers])
-        table(
-            [
-                {
-                    "Landmark": shorten(prompt_text(sample.messages), 80) or shorten(sample.id, 40),
-                    "Its score": score(carrier.score),
-                    "Coefficient": f"{carrier.coefficient:+.3f}",
-                    "Contribution": score(carrier.contribution),
-                }
-                for carrier, sample in zip(found.carriers, stored)
-            ]
+        lines = [
+            {
+                "Contribution": score(carrier.contribution),
+                "Coefficient": f"{carrier.coefficient:+.3f}",
+                "Landmark": shorten(prompt_text(sample.messages), 80) or shorten(sample.id, 40),
+                "Its score": score(carrier.score),
+            }
+            for carrier, sample in zip(found.carriers, stored)
+        ]
+        table(lines, columns=dict.fromkeys(("Contribution", "Coefficient"), SMALL))
+    scored = dict((*found.best, *reversed(found.worst)))  # a set of few items has both
+    if scored:
+        st.caption("The target samples it helps most, down to those it helps least:")
+        lines = [{"Score": score(value), "Target sample": target_text(project, name)} for name, value in scored.items()]
+        table(lines, columns={"Score": SMALL})
+
+
+def target_text(project: Project, name: str) -> str:
+    """A target item as the engine names it ("maths, item 2"), with how its prompt begins where it can be found."""
+    set_name, _, number = name.rpartition(", item ")
+    try:
+        at = int(number) - 1
+        found = reads.by_pool(
+            project, "target item", lambda: project.rows([at], role="target", set_name=set_name)[0], set_name, at
         )
-    targets = [
-        {"Target sample": shorten(name, 60), "Score": score(value), "Among its": kind}
-        for kind, entries in (("best", found.best), ("worst", found.worst))
-        for name, value in entries[:ITEMS]
-    ]
-    if targets:
-        table(targets)
+    except (ValueError, EngineError):
+        return shorten(name, 60)
+    return f"{shorten(name, 30)}: {shorten(prompt_text(found.messages), 60)}"

@@ -15,6 +15,7 @@ from pages.parts.trust import measure
 from pages.parts.words import count, percent, plain
 
 STRONG_LENGTH = 0.3
+LEAST_TENTH = 15
 
 
 def report(view: View) -> None:
@@ -86,6 +87,8 @@ def uncertainty_sentence(found: dict[str, Any]) -> str:
     else:
         said.append(f"It held the exact score of {percent(held, 0)} of {count(int(found.get('n') or 0), 'sample')}")
         tenths = [share for share in found.get("by_decile") or [] if share is not None]
+        if min(found.get("rows_by_decile") or [LEAST_TENTH]) < LEAST_TENTH:
+            tenths = []  # a handful of samples each says nothing
         said[-1] += (
             f", from {percent(min(tenths), 0)} to {percent(max(tenths), 0)} by tenths of uncertainty."
             if len(tenths) > 1

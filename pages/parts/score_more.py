@@ -119,8 +119,8 @@ def _curvature(place: Any) -> dict[str, Any]:
     ))  # fmt: skip
     if not count:
         return {}
-    return {"curvature": count,
-            "curvature_form": place.selectbox("Curvature", get_args(Curvature), key="score_curvature_form")}  # fmt: skip
+    form = place.selectbox("Curvature", get_args(Curvature), key="score_curvature_form")
+    return {"curvature": count, "curvature_form": form}
 
 
 def _embedding(name: str) -> dict[str, Any]:

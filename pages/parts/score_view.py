@@ -46,10 +46,13 @@ def certainty(view: View, row: int) -> str:
     level = percent((view.scores.summary.get("uncertainty") or {}).get("level", 0.9), 0)
     whole = view.scores.column(reads.AGGREGATE)
     value, least, most = near(float(whole[row]), float(low[row]), float(high[row]))
-    said = f"{value}, likely {least} to {most} ({level})"
-    if view.column == reads.AGGREGATE or np.array_equal(view.values[row], whole[row]):
-        return f"Propagated: {said}."
-    return f"Propagated. The overall score is {said}."
+    overall = "" if view.column == reads.AGGREGATE or view.values[row] == whole[row] else "the overall score is "
+    if low[row] <= whole[row] <= high[row]:
+        return f"Propagated: {overall}{value}, likely {least} to {most} ({level})."
+    return (
+        f"Propagated: {overall}{value}; measured exactly it would likely be {least} to {most} ({level}). It is "
+        "stretched so that propagated samples rank fairly beside measured ones."
+    )
 
 
 def position(project: Project, view: View, column: str, row: int) -> tuple[int, int]:

@@ -69,21 +69,24 @@ def figures(project: Project, view: View, proposal: Proposal) -> None:
     places[3].metric("Approved by people", f"{choosing.approved_count(project):,}", border=True,
                      help="Always in, whatever their score; rejected samples never are.")  # fmt: skip
     st.caption(plain(describe(view)))
-    _weights(proposal)
+    _weights(view, proposal)
     out = ", ".join(f"{number:,} {reason}" for reason, number in proposal.out.items() if number)
     st.caption(plain(f"Out: {out or 'nothing'}."))
     _warn(project, proposal)
 
 
-def _weights(proposal: Proposal) -> None:
+def _weights(view: View, proposal: Proposal) -> None:
     """The range of the weights and what they leave of the subset's variety."""
     if proposal.weights is None:
         return
+    landmarks = choosing.second_order(view)
+    order = f"to second order, with the curvature of {count(landmarks, 'landmark')}" if landmarks else "to first order"
     low, high = float(proposal.weights.min()), float(proposal.weights.max())
-    st.caption(plain(
-        f"Weights from {low:.2g} to {high:.2g}, 1 on average: as varied as {proposal.effective:,.0f} samples of equal "
-        "weight. They are saved with the selection and exported; samples that people approved weigh 1."
-    ))  # fmt: skip
+    said = (
+        f"Weights {order}, from {low:.2g} to {high:.2g}, 1 on average: as varied as {proposal.effective:,.0f} samples "
+        "of equal weight. They are saved with the selection and exported; samples that people approved weigh 1."
+    )
+    st.caption(plain(said))
     if proposal.effective < FEW * len(proposal.rows):
         st.warning("A few samples carry most of the weight. Ask for more samples, or use the highest scores alone.")
     for note in proposal.notes:
@@ -185,6 +188,7 @@ def spec_of(view: View, proposal: Proposal) -> dict[str, Any]:
         "strategy": asked.strategy,
         "seed": asked.seed,
         "left_out": list(asked.guards),
+        **({"notes": list(proposal.notes)} if proposal.notes else {}),
         "filters": [[part.kind, part.subject, *part.values] for part in asked.within],
     }
 

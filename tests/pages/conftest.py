@@ -131,7 +131,7 @@ def _add_run(project: Project, name: str, *, seed: int, full: bool = False, **ch
         "method": "landmark",
         "unit": "cosine",
         "model": {"name": "builtin", "kind": "builtin"},
-        "sets": [{"name": s, "rows": 4, "items": 4} for s in SETS],
+        "sets": [{"name": s, "rows": 4, "items": [0, 1, 2, 3]} for s in SETS],
         "counts": {"exact": 10, "propagated": n - 11, "unscorable": 1},
         "fidelity": {
             "spearman": 0.91, "interval": [0.86, 0.95], "level": 0.9, "n": 10, "left_out": 0, "top_overlap": 0.7,
@@ -183,7 +183,7 @@ def full_summary() -> dict[str, Any]:
     better = {"kernel": "linear", "bandwidth_factor": 1.0, "ridge": 0.1, "standardise": False, "spearman": 0.86}
     return {
         "preset": "",
-        "sets": [{"name": s, "rows": 4, "items": 4, "weight": w} for s, w in zip(SETS, (2.0, -1.0))],
+        "sets": [{"name": s, "rows": 4, "items": [0, 1, 2, 3], "weight": w} for s, w in zip(SETS, (2.0, -1.0))],
         "norm": "true gradient",
         "conditioning": "plain",
         "parameter_set": "1,474,560 weights of 42 layers",

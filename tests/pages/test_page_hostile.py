@@ -36,7 +36,9 @@ def test_hostile_text_reaches_no_markdown(
     pages: Any, make_project: Callable[..., Project], add_run: Callable[..., Any], hostile: str, page: str
 ) -> None:
     project = make_project("pro **bold** :red[x]", text=hostile)
-    add_run(project, "run **bold** [link](x)", seed=3)
+    said = {"sentence": hostile, "note": hostile, "notes": [hostile], "strategy": hostile, "name": hostile}
+    told = dict.fromkeys(("embedding", "tuning", "adaptive", "refinement", "landmark_choice"), said)
+    add_run(project, "run **bold** [link](x)", seed=3, full=True, parameter_set=hostile, notes=[hostile], **told)
     project.decide([0], "approve", by=hostile[:60], note=hostile)
     project.save_selection("sel **bold** [link](x)", spec={"run": "landmark"}, rows=[0, 1], by=hostile[:60])
     test = pages.open(page, project, sample="row-0")

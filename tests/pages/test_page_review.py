@@ -127,7 +127,17 @@ def test_a_score_says_how_sure_it_is(pages: Any, make_project: Callable[..., Pro
     assert "Measured exactly." in _told(pages.open("4_Review.py", project, sample="row-3"))
     assert "It has no score." in _told(pages.open("4_Review.py", project, sample="row-59"))
     of_one_set = _told(pages.open("4_Review.py", project, sample="row-30", column="maths"))
-    assert f"The overall score is {score[30]:.2f}" in of_one_set  # the interval is not that of the column in view
+    assert f"the overall score is {score[30]:.2f}" in of_one_set  # the interval is not that of the column in view
+
+
+def test_a_score_outside_its_interval_says_why(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project(full=True)
+    folder = project.artifacts / project.run("landmark").artifact
+    score = np.load(folder / "score.npy")
+    np.save(folder / "low.npy", score - 0.3)
+    np.save(folder / "high.npy", score - 0.1)
+    told = _told(pages.open("4_Review.py", project, sample="row-30"))
+    assert f"measured exactly it would likely be {score[30] - 0.3:.2f} to {score[30] - 0.1:.2f}" in told
 
 
 def test_a_run_without_intervals_says_so(pages: Any, make_project: Callable[..., Project]) -> None:
@@ -162,8 +172,9 @@ def test_an_explanation_is_made_when_asked_for_and_stays_open(
     landmarks = next(f for f in frames if "Landmark" in f)
     assert landmarks["Landmark"].tolist() == ["question 3"]
     assert landmarks["Contribution"].tolist() == ["+0.1000"]
-    assert next(f for f in frames if "Target sample" in f)["Among its"].tolist() == ["best", "worst"]
-    assert "80 % of everything" in _told(test)
+    targets = next(f for f in frames if "Target sample" in f)["Target sample"].tolist()
+    assert targets == ["maths, item 2: maths 1", "code, item 1: code 0"]
+    assert "80 % of all" in _told(test)
     test.button(key="review_next").click().run()
     assert any("Landmark" in frame.value for frame in test.dataframe)
     assert len(made) == 1  # the fit behind it is made once for a run

@@ -138,6 +138,12 @@ def test_an_unknown_coverage_is_not_shown_as_a_number() -> None:
     assert "None" not in said
 
 
+def test_tenths_of_a_handful_of_samples_are_not_spoken_of() -> None:
+    found = {**full_summary()["uncertainty"], "rows_by_decile": [6] * 10}
+    assert "tenths" not in fidelity.uncertainty_sentence(found)
+    assert "tenths" in fidelity.uncertainty_sentence(found | {"rows_by_decile": [18] * 10})
+
+
 def test_an_empty_or_partial_summary_tells_no_story() -> None:
     for summary in ({}, {"tuning": None, "embedding": None, "adaptive": {"rounds": [], "note": ""}, "cost": []}):
         assert provenance.candidates(summary) == provenance.trials(summary) == provenance.rounds(summary) == []

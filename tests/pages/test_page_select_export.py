@@ -116,10 +116,10 @@ def test_weights_are_shown_and_kept_with_the_selection(pages: Any, make_project:
     project = make_project()
     project.decide([30], "approve", by="test")
     test = pages.open("6_Select.py", project)
-    assert not any("Weights from" in c.value for c in test.caption)
+    assert not any("Weights to" in c.value for c in test.caption)
     test.segmented_control(key="select_strategy").set_value("weights").run()
     assert not test.exception
-    assert any("Weights from" in c.value and "samples of equal weight" in c.value for c in test.caption)
+    assert any("Weights to first order" in c.value and "samples of equal weight" in c.value for c in test.caption)
     _save(test)
     (kept,) = project.selections()
     assert (len(kept.rows), kept.spec["strategy"]) == (6, "weights")
@@ -132,3 +132,22 @@ def test_other_strategies_keep_no_weights(pages: Any, make_project: Callable[...
     project = make_project()
     _save(pages.open("6_Select.py", project))
     assert project.selections()[0].weights is None
+
+
+def test_weights_to_second_order_where_the_run_kept_curvature(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project(full=True)
+    folder = project.artifacts / project.run("landmark").artifact
+    coefficients = np.random.default_rng(0).normal(size=(60, 2))
+    np.save(folder / "coefficients.npy", coefficients.astype(np.float32))
+    np.save(folder / "curvature.npy", 0.05 * np.eye(2))
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["curvature"] = {"landmarks": 2, "form": "hessian", "eta": 1.0}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    test = pages.open("6_Select.py", project)
+    test.segmented_control(key="select_strategy").set_value("weights").run()
+    assert not test.exception
+    assert not test.error
+    assert any("second order, with the curvature of 2 landmarks" in c.value for c in test.caption)
+    test = pages.open("6_Select.py", project, column="maths")  # the curvature is that of the overall score
+    test.segmented_control(key="select_strategy").set_value("weights").run()
+    assert any("first order" in c.value for c in test.caption)

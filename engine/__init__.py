@@ -1,3 +1,3 @@
 """Touchstone's engine: everything the app does, without any user interface."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

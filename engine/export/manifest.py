@@ -117,11 +117,18 @@ def _score(folder: str, run: RunRecord) -> str:
         ("--seed", run.config.get("seed")),
         ("--run", run.name),
     ]
-    further = [("--set", f"{k}={_plain(v)}") for k, v in sorted(run.config.items()) if k not in named and v is not None]
+    further = [("--set", f"{k}={_plain(v)}") for k, v in sorted(run.config.items()) if k not in named and _said(v)]
     return _line("score", folder, *options, *further)
 
 
+def _said(value: Any) -> bool:
+    """Whether a setting has a value at all: None, no name and no list are what a command without it means."""
+    return value is not None and value != "" and value != [] and value != ()
+
+
 def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(str(part) for part in value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

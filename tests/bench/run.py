@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 from shell import NotRun  # noqa: E402
 
 BENCHMARKS: dict[str, str] = {
+    "landmark_fidelity": "Landmark against exact scores of the real mixture: cost, Spearman, top 10 %, intervals.",
     "real_pool": "The full pass over the real mixture: seconds per phase, share on target, Spearman against exact.",
     "demo_faults": "The demo from one click to a scored map, and precision and recall on each kind of fault.",
     "intake_memory": "Seconds and peak memory of adding a JSONL pool of one gigabyte.",

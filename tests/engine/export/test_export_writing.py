@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from engine.cli.settings import configured
 from engine.data.samples import Message, Row, SourceInfo
 from engine.errors import Cancelled, EngineError
+from engine.export import manifest
 from engine.export.export import FORMATS, export
 from engine.export.manifest import build_manifest, code_identity
 from engine.progress import Silent
+from engine.runs.config import ScoreConfig
 from engine.store import artifacts
 from engine.store.project import Project
 from engine.store.records import RunRecord
@@ -205,6 +209,8 @@ FULL = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
 from engine.errors import EngineError
+from engine.cli.settings import configured
+from engine.export import manifest
 from engine.export.export import FORMATS, export
 from engine.store.project import Project
 project = Project.open(sys.argv[2])
@@ -311,3 +317,30 @@ def test_a_draft_without_a_run_says_so(project):
     told = build_manifest(project, _save(project, [0]))
     assert (told["approved"], told["run"], told["model"], told["command"]) == (False, None, None, None)
     assert told["selection"]["state"] == "draft"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ScoreConfig(),
+        ScoreConfig(avoid=("b",), target_weights=("a=2", "c=0.5"), parameters=("*down_proj", "*up_proj"), refine="10%"),
+        ScoreConfig(fidelity=0.9, max_landmarks=99, tune=False, unit="inner-product", curvature=4, blocks=2, keep=0.5),
+    ],
+)
+def test_the_score_line_of_a_manifest_reads_back_as_the_very_configuration(config):
+    record = RunRecord(
+        name="it",
+        method=config.method,
+        model=config.model,
+        config=json.loads(json.dumps(config.to_dict())),
+        artifact="scores-x",
+        rows=1,
+        pool_hash="",
+        targets=[],
+        state="done",
+        created="",
+        summary={},
+    )
+    words = shlex.split(manifest._score("project", record))
+    pairs = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
+    assert configured(ScoreConfig, pairs, method=config.method, seed=config.seed) == config

@@ -2,10 +2,7 @@
 
 Notation. A `Dual` stands for x + Σ_v ε_v ẋ_v: `value` is x, `tangents` the V tensors ẋ_v, each of x's shape. A function
 f sends it to f(x) and ∂f·ẋ_v. The value is computed once for all directions; a linear map costs one product per
-direction; attention is one pass over blocks of queries that fit the cache, in which all directions share the
-probabilities p = softmax(s):
-    ȯ = (p ⊙ ṡ) v − rowsum(p ⊙ ṡ) ⊙ o + p v̇,  ṡ = scale · (q̇ kᵀ + q k̇ᵀ).
-It skips keys behind the last one that a block of queries may see.
+direction; `dual_attention` follows attention.
 
 A dual tensor is a tensor to the model's code: it has shape, dtype and device of its value. Functions without a rule
 here go through torch's own forward mode, one direction at a time; functions that write in place, or have no forward
@@ -16,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from math import sqrt
 from typing import Any
 
 import torch
@@ -24,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-QUERIES = 64  # per block of attention
+from engine.gradients.dual_attention import attended
 
 Function = Callable[..., Any]
 _TAP: ContextVar[Function | None] = ContextVar("tap", default=None)
@@ -257,62 +253,12 @@ def attention(
     """
     if dropout_p or query.ndim != 4 or (is_causal and attn_mask is not None):
         raise NoRuleError("attention of a form that is not known here")
-    batch, heads, length, width = query.shape
-    factor = 1 / sqrt(width) if scale is None else scale
-    if enable_gqa and key.shape[1] != heads:
-        key, value = (_linear(Tensor.repeat_interleave, (x, heads // x.shape[1]), {"dim": 1}) for x in (key, value))
-    q = [x.reshape(batch * heads, length, width) * factor for x in (query.value, *query.tangents)]
-    k = [x.reshape(batch * heads, -1, width).transpose(1, 2) for x in (key.value, *key.tangents)]  # (B·h, d, S)
-    v = [x.reshape(batch * heads, k[0].shape[2], -1) for x in (value.value, *value.tangents)]
-    mask = _scores_mask(attn_mask, is_causal, (batch, heads, length, k[0].shape[2]), q[0])
-    out = [q[0].new_empty(len(q[0]), length, v[0].shape[2]) for _ in q]
-    for start in range(0, length, QUERIES):
-        here = slice(start, min(start + QUERIES, length))
-        _attend(q, k, v, out, here, mask, batch)
-    shaped = [x.unflatten(0, (batch, heads)) for x in out]  # (B, h, T, d')
-    return Dual(shaped[0], shaped[1:])
-
-
-def _scores_mask(mask: Tensor | None, causal: bool, shape: tuple[int, int, int, int], like: Tensor) -> Tensor | None:
-    """What is added to the scores, (B or 1, h or 1, T, S), or None."""
-    if causal:
-        seen = torch.ones(shape[2:], dtype=torch.bool, device=like.device).tril()
-        return like.new_zeros(shape[2:]).masked_fill_(~seen, -torch.inf)[None, None]
-    if mask is None:
-        return None
-    added = like.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf) if mask.dtype == torch.bool else mask
-    while added.ndim < 4:
-        added = added.unsqueeze(0)
-    return added.expand(*added.shape[:2], *shape[2:])
-
-
-def _attend(
-    q: list[Tensor], k: list[Tensor], v: list[Tensor], out: list[Tensor], here: slice, mask: Tensor | None, batch: int
-) -> None:
-    """The output (B·h, here, d') of a block of queries and its tangents, written into `out`."""
-    keys = k[0].shape[2]
-    if mask is not None:
-        part = mask[:, :, here]  # (B or 1, h or 1, b, S)
-        keys = _last_seen(part)
-        k, v = [x[:, :, :keys] for x in k], [x[:, :keys] for x in v]
-    scores = torch.bmm(q[0][:, here], k[0])  # (B·h, b, S)
-    if mask is not None:
-        scores.unflatten(0, (batch, -1)).add_(part[..., :keys])
-    p = torch.softmax(scores, dim=-1)
-    o = torch.bmm(p, v[0])
-    out[0][:, here] = o
-    for n in range(1, len(q)):
-        moved = torch.bmm(q[n][:, here], k[0]).baddbmm_(q[0][:, here], k[n]).mul_(p)  # p ⊙ ṡ
-        shift = moved.sum(dim=-1, keepdim=True).mul(o)
-        out[n][:, here] = torch.bmm(moved, v[0]).baddbmm_(p, v[n]).sub_(shift)
-
-
-def _last_seen(mask: Tensor) -> int:
-    """How many keys, from the first, any query of this block may see; all of them off the CPU, to avoid a wait."""
-    if mask.device.type != "cpu":
-        return mask.shape[-1]
-    seen = (mask > -1e4).flatten(0, -2).any(dim=0).nonzero()
-    return int(seen[-1]) + 1 if len(seen) else mask.shape[-1]
+    if enable_gqa and key.shape[1] != query.shape[1]:
+        times = query.shape[1] // key.shape[1]
+        key, value = (_linear(Tensor.repeat_interleave, (x, times), {"dim": 1}) for x in (key, value))
+    q, k, v = ([x.value, *x.tangents] for x in (query, key, value))
+    found = attended(q, k, v, mask=attn_mask, causal=is_causal, scale=scale)
+    return Dual(found[0], found[1:])
 
 
 REVERSED: tuple[Function, ...] = (Tensor.__rsub__,)

@@ -5,9 +5,6 @@ through the final norm (as the released code does). For V tangents u_v over the 
 same for every sample, the embedding is the concatenation of dh_i/dθ · u_v, v = 1…V, randomly projected to `width`
 where V·H is longer. (Influence Distillation, arXiv 2505.19051; METHODS section 1, "JVP embeddings".)
 
-A *gaussian* tangent has standard normal entries and costs a product Ẇx as wide as the layer. A *rank-one* tangent is
-Ẇ = b aᵀ with standard normal b (out,) and a (in,): E‖Ẇx‖² is the same, and Ẇx = b (aᵀx) is one narrow product.
-
 One pass carries the values once and the V tangents beside them (`dual`); only the blocks needed are evaluated, and of
 the last one, behind its attention, only the last token. Every model is checked at construction, on two short rows,
 against torch's own forward mode; where the fast way does not follow the architecture the plain one is taken, and
@@ -31,35 +28,15 @@ from engine.errors import EngineError
 from engine.gradients.dual import Dual, NoRuleError, attention, forward_mode, plain, tapped
 from engine.gradients.forwarding import BatchLike, ModelLike, base_model, last_hidden
 from engine.gradients.keyed import keyed_generator, signs
-from engine.gradients.parameters import Site, block_linears, block_stack
+from engine.gradients.parameters import Site, block_stack
+from engine.gradients.tangents import RankOne, Tangent, Tangents, dense, draw_tangents, shallow_sites
 
-Tangent = Literal["gaussian", "rank-one"]
 Way = Literal["last token", "whole block", "torch"]
 
 ATTENTION = ("eager", "sdpa")
 PART_TOKENS = 1024  # padded tokens carried at once on a CPU: values and tangents stay in its cache
 PROBE = (5, 3)  # lengths of the rows a model is checked on
 AGREEMENT = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the largest derivative; half precision: 5 %
-
-
-@dataclass(frozen=True)
-class RankOne:
-    """V directions Ẇ_v = b_v a_vᵀ of one weight: `out` is b (V, out), `into` is a (V, in)."""
-
-    out: Tensor
-    into: Tensor
-
-    def dense(self, site: Site) -> Tensor:
-        """The directions (V, …) in the layout of the site's weight."""
-        full = self.out.unsqueeze(2) * self.into.unsqueeze(1)  # (V, out, in)
-        return full.transpose(1, 2) if site.transposed else full
-
-    def __getitem__(self, which: slice) -> "RankOne":
-        """Some of the directions."""
-        return RankOne(self.out[which], self.into[which])
-
-
-Tangents = Mapping[str, Tensor | RankOne]
 
 
 @dataclass(frozen=True)
@@ -96,13 +73,8 @@ class JvpEmbedding:
         self.lm = lm
         self.stack = block_stack(base_model(lm.model))
         self.depth = min(blocks, len(self.stack.blocks))
-        self.sites = _shallow_sites(lm.model, self.depth)
-        self.tangents: Tangents = {
-            name: _gaussian(name, site.weight, tangents, seed)
-            if tangent == "gaussian"
-            else _rank_one(name, site, tangents, seed)
-            for name, site in self.sites.items()
-        }
+        self.sites = shallow_sites(lm.model, self.depth)
+        self.tangents: Tangents = draw_tangents(self.sites, tangents, tangent, seed=seed)
         length = tangents * int(config.get_text_config().hidden_size)
         self.dim = min(width, length)
         self.parts: tuple[int, ...] = (self.dim,)
@@ -133,15 +105,12 @@ class JvpEmbedding:
 
     def dense_tangents(self) -> dict[str, Tensor]:
         """The directions (V, …) in the layout of each weight, rank-one ones written out."""
-        return {
-            name: tangent if isinstance(tangent, Tensor) else tangent.dense(self.sites[name])
-            for name, tangent in self.tangents.items()
-        }
+        return dense(self.tangents, self.sites)
 
     def _moved(self, batch: BatchLike, tangents: Tangents, way: Way) -> Tensor:
         """(V, B, H) by one of three ways of equal value."""
         base = base_model(self.lm.model)
-        with _truncated(self.stack.owner, self.stack.attribute, self.depth):
+        with shortened(self.stack, self.depth):
             if way == "torch":
                 return _by_torch(base, self.sites, tangents, batch)
             with ExitStack() as stack, torch.no_grad():
@@ -270,7 +239,6 @@ def _last_attention(args: tuple[Any, ...], kwargs: dict[str, Any], rows: Tensor,
 def _by_torch(base: nn.Module, sites: Mapping[str, Site], tangents: Tangents, batch: BatchLike) -> Tensor:
     """(V, B, H) by torch's forward mode over dense directions: slow, and for any model it can follow."""
     values = {name: sites[name].weight.detach() for name in tangents}
-    dense = {name: t if isinstance(t, Tensor) else t.dense(sites[name]) for name, t in tangents.items()}
 
     def hidden(parameters: dict[str, Tensor]) -> Tensor:
         return torch.func.functional_call(_LastToken(base), {f"base.{k}": v for k, v in parameters.items()}, batch)
@@ -279,7 +247,7 @@ def _by_torch(base: nn.Module, sites: Mapping[str, Site], tangents: Tangents, ba
         return forward_mode(hidden, (values,), (direction,))[1]  # (B, H)
 
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        return torch.func.vmap(move)(dense)
+        return torch.func.vmap(move)(dense(tangents, sites))
 
 
 def _parts(batch: BatchLike) -> Iterator[tuple[Tensor, _Part]]:
@@ -334,43 +302,3 @@ def _way_note(way: Way, kind: str) -> str:
 
 def _depth_notes(asked: int, depth: int) -> tuple[str, ...]:
     return () if asked == depth else (f"{asked} blocks asked for; the model has {depth}, all of them are used.",)
-
-
-def _shallow_sites(model: nn.Module, depth: int) -> dict[str, Site]:
-    """The linear weights of the first `depth` blocks, by their parameter name in the model without its head."""
-    by_weight = {id(site.weight): site for site in block_linears(model)}
-    inside = {id(p) for block in list(block_stack(model).blocks)[:depth] for p in block.parameters()}
-    named = base_model(model).named_parameters()
-    return {name: by_weight[id(p)] for name, p in named if id(p) in by_weight and id(p) in inside}
-
-
-def _gaussian(name: str, parameter: Tensor, count: int, seed: int) -> Tensor:
-    """(V, *shape), entry by entry standard normal."""
-    draws = [_normal(parameter.shape, "tangent", seed, name, v) for v in range(count)]
-    return torch.from_numpy(np.stack(draws)).to(device=parameter.device, dtype=parameter.dtype)
-
-
-def _rank_one(name: str, site: Site, count: int, seed: int) -> RankOne:
-    sides = (("out", site.out_features), ("in", site.in_features))
-    out, into = (
-        torch.from_numpy(np.stack([_normal((size,), "rank-one", side, seed, name, v) for v in range(count)])).to(
-            device=site.weight.device, dtype=site.weight.dtype
-        )
-        for side, size in sides
-    )
-    return RankOne(out, into)
-
-
-def _normal(shape: tuple[int, ...], *key: object) -> np.ndarray:
-    return np.random.Generator(keyed_generator(*key)).standard_normal(shape, np.float32)
-
-
-@contextmanager
-def _truncated(owner: nn.Module, attribute: str, depth: int) -> Iterator[None]:
-    """Let `owner` hold only its first `depth` blocks, and give it back whole."""
-    whole: nn.ModuleList = getattr(owner, attribute)
-    setattr(owner, attribute, whole[:depth])
-    try:
-        yield
-    finally:
-        setattr(owner, attribute, whole)

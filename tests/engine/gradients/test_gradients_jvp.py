@@ -11,8 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from engine.errors import EngineError
 from engine.gradients import jvp
 from engine.gradients.dual import Dual, NoRuleError, forward_mode
-from engine.gradients.jvp import JvpEmbedding, RankOne
+from engine.gradients.jvp import JvpEmbedding
 from engine.gradients.parameters import blocks
+from engine.gradients.tangents import RankOne
 
 NAMES = ["llama", "gpt2", "neox", "qwen2", "gemma"]
 CASES = [(name, attention) for name in NAMES for attention in ("sdpa", "eager")] + [("gemma2", "eager")]

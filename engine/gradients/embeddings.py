@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from engine.errors import EngineError
 from engine.gradients.feature_sites import Sites, feature_sites
 from engine.gradients.forwarding import (
     BatchLike,
@@ -27,7 +28,7 @@ from engine.gradients.forwarding import (
 )
 from engine.gradients.jvp import JvpEmbedding
 from engine.gradients.last_layer import LastLayer
-from engine.gradients.parameters import block_stack
+from engine.gradients.parameters import block_stack, shortened
 from engine.gradients.persample import projected_gradients
 from engine.gradients.projection import FactoredProjection
 from engine.gradients.sentence_features import SentenceFeatures, TextEmbedding
@@ -86,6 +87,9 @@ class GradientFeatures:
     to at most `width` coordinates by a randomised Hadamard transform. `blocks` is clamped to the model's depth (a note
     says so). A row without a response is NaN.
 
+    `early_exit` runs only that many of the first blocks, then the final norm and the head: the gradients are those of
+    the shortened model, at a part of the price, and `knows_loss` is False, because the whole model's loss is not seen.
+
     `append_hidden` adds the pooled hidden states of the same pass (those of `HiddenStates`) behind the gradient, scaled
     in every row to the gradient's length, so that neither part outweighs the other; `parts` are the two lengths.
     """
@@ -100,10 +104,17 @@ class GradientFeatures:
         seed: int = 0,
         sites: Sites = "all",
         append_hidden: bool = False,
+        early_exit: int | None = None,
     ) -> None:
-        depth = len(block_stack(lm.model).blocks)
-        used = min(blocks, depth)
-        chosen = feature_sites(lm.model, used, sites)
+        if early_exit is not None and early_exit < 1:
+            raise EngineError(f"early_exit is {early_exit}; it must be at least 1 block. Nothing was computed.")
+        self.stack = block_stack(lm.model)
+        whole = len(self.stack.blocks)
+        self.depth = whole if early_exit is None else min(early_exit, whole)
+        self.knows_loss = self.depth == whole
+        depth, used = self.depth, min(blocks, self.depth)
+        with shortened(self.stack, self.depth):
+            chosen = feature_sites(lm.model, used, sites)
         plain = FactoredProjection(chosen, width=side, seed=seed)
         narrow = plain.raw_dim > width
         self.lm, self.append_hidden = lm, append_hidden
@@ -117,6 +128,11 @@ class GradientFeatures:
         where = "" if sites == "all" else f" ({', '.join(site.name for site in self.projection.sites)} alone)"
         last = "block" if used == 1 else f"{used} blocks"
         notes = [f"Projected gradients of the last {last}{where}, {self.projection.dim} coordinates."]
+        if not self.knows_loss:
+            notes.append(
+                f"The model is left after {self.depth} of {len(self.stack.blocks)} blocks: gradients of the shortened "
+                "model, and losses are known for exactly measured rows alone."
+            )
         if self.append_hidden:
             notes.append(
                 f"{self.parts[1]} pooled hidden states behind them, scaled to the gradient's length in each row."
@@ -130,8 +146,11 @@ class GradientFeatures:
         return self.with_loss(batch)[0]
 
     def with_loss(self, batch: BatchLike) -> tuple[Tensor, Tensor]:
-        """The vectors (B, dim) and the rows' response losses (B,), float32, from one forward and backward pass."""
-        with _kept_hidden(self.lm.model) as kept:
+        """The vectors (B, dim) and the rows' response losses (B,), float32, from one forward and backward pass.
+
+        After an early exit the losses are the shortened model's.
+        """
+        with shortened(self.stack, self.depth), _kept_hidden(self.lm.model) as kept:
             vectors, losses, lengths = projected_gradients(self.lm, batch, self.projection)
         if self.append_hidden:
             vectors = torch.cat([vectors, self._hidden(batch, kept, lengths)], dim=1)

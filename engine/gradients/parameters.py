@@ -10,6 +10,7 @@ Knows nothing of data, losses or projections, and never changes a model. `subset
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -79,6 +80,17 @@ def block_stack(model: nn.Module) -> Stack:
             "set to take gradients in. Choose a decoder language model. Nothing was computed."
         )
     return max(sized, key=lambda pair: pair[0])[1]
+
+
+@contextmanager
+def shortened(stack: Stack, depth: int) -> Iterator[None]:
+    """Let the stack's owner hold only its first `depth` blocks, and give it back whole."""
+    whole: nn.ModuleList = getattr(stack.owner, stack.attribute)
+    setattr(stack.owner, stack.attribute, whole[:depth])
+    try:
+        yield
+    finally:
+        setattr(stack.owner, stack.attribute, whole)
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:

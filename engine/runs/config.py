@@ -103,12 +103,13 @@ class ScoreConfig(_Config):
     gradients by the warm-up's Adam moments. `projection` is the width w of the two-sided projection (w x w per layer)
     behind the scores of single target items.
 
-    How it is carried: `landmarks`, `audit` and `tuning` None mean the default share of the usable rows. `unit_rows`
-    "auto" scales embeddings to length 1 where the unit is a cosine and the embedding is made of gradients. `tune`
-    chooses kernel, bandwidth, ridge and scaling on the tuning slice. `fidelity` asks for adaptive rounds until the
-    tuning slice reaches that Spearman or `max_landmarks` is spent. `refine` ("10%" or "500") measures the rows near
-    that cut, at most the share `refine_budget` of the pool, until the chosen set is stable at `confidence`.
-    `curvature` is the number of landmarks whose Hessian products are kept for second-order weights (0: none).
+    How it is carried: `early_exit` is the number of first blocks that gradient embeddings run (None: all).
+    `landmarks`, `audit` and `tuning` None mean the default share of the usable rows. `unit_rows` "auto" scales
+    embeddings to length 1 where the unit is a cosine and the embedding is made of gradients. `tune` chooses kernel,
+    bandwidth, ridge and scaling on the tuning slice. `fidelity` asks for adaptive rounds until the tuning slice
+    reaches that Spearman or `max_landmarks` is spent. `refine` ("10%" or "500") measures the rows near that cut, at
+    most the share `refine_budget` of the pool, until the chosen set is stable at `confidence`. `curvature` is the
+    number of landmarks whose Hessian products are kept for second-order weights (0: none).
 
     `warm_up` "auto" trains first with the built-in model only. `batch_tokens` bounds the padded tokens of a batch: the
     default is the fastest on a CPU, a GPU wants more. `PRESETS` names sets of these values.
@@ -128,6 +129,7 @@ class ScoreConfig(_Config):
     gradient_blocks: int = 1
     gradient_side: int = 24
     gradient_sites: Sites = "all"
+    early_exit: int | None = None
     jvp_blocks: int = 4
     jvp_tangents: int = 2
     tangent: Tangent = "rank-one"
@@ -195,7 +197,14 @@ class ScoreConfig(_Config):
             ("batch_tokens", 16, 1 << 24),
         ):
             _number(name, getattr(self, name), int, least, most)
-        for name, least in (("landmarks", 1), ("audit", 0), ("tuning", 0), ("blocks", 1), ("max_landmarks", 1)):
+        for name, least in (
+            ("landmarks", 1),
+            ("audit", 0),
+            ("tuning", 0),
+            ("blocks", 1),
+            ("early_exit", 1),
+            ("max_landmarks", 1),
+        ):
             if getattr(self, name) is not None:
                 _number(name, getattr(self, name), int, least)
         _number("ridge", self.ridge, (int, float), 0.0)
@@ -264,7 +273,12 @@ class ScoreConfig(_Config):
     def settings_of(self, embedding: str) -> dict[str, Any]:
         """The keyword arguments of the named embedding beside the model."""
         shared = {"width": self.embedding_width, "seed": self.seed}
-        gradient = {"blocks": self.gradient_blocks, "side": self.gradient_side, "sites": self.gradient_sites}
+        gradient: dict[str, Any] = {
+            "blocks": self.gradient_blocks,
+            "side": self.gradient_side,
+            "sites": self.gradient_sites,
+        }
+        gradient["early_exit"] = self.early_exit
         jvp = {"blocks": self.jvp_blocks, "tangents": self.jvp_tangents, "tangent": self.tangent}
         each: dict[str, dict[str, Any]] = {
             "hidden": {},

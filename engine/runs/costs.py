@@ -2,7 +2,8 @@
 
 Notation: N parameters, D blocks, one token. A forward pass is 2N FLOPs; carrying gradients back through the blocks is
 2N more, and every layer's products of a row a further 2N: 6N for an exactly measured row. Features from the gradients
-of the last k blocks cost 2N + 4N·k/D, a forward-mode derivative along V tangents through k blocks 2N + 2N·(1+V)·k/D.
+of the last k blocks cost 2N·E/D + 4N·k/D, with an early exit after E of the D blocks; a forward-mode derivative along V
+tangents through k blocks 2N·(1+V)·k/D.
 Seconds come from the very operations on a few batches, on the device of the run. Knows no catalogue.
 """
 
@@ -50,11 +51,12 @@ def gradient_flops(speed: Speed, tokens: int) -> float:
 def embedding_flops(speed: Speed, config: ScoreConfig, tokens: int) -> float:
     """FLOPs of embedding rows of so many tokens; sentence embeddings count as their own model's, which is not known."""
     depth = max(speed.depth, 1)
+    run = min(config.early_exit or depth, depth)
     shares = {
-        "gradient": 4 * min(config.gradient_blocks, depth) / depth,
-        "jvp": 2 * (1 + config.jvp_tangents) * min(config.jvp_blocks, depth) / depth,
+        "gradient": (FORWARD * run + BACKWARD * min(config.gradient_blocks, run)) / depth,
+        "jvp": FORWARD * (1 + config.jvp_tangents) * min(config.jvp_blocks, depth) / depth,
     }
-    return float((FORWARD + shares.get(config.embedding, 0.0)) * speed.parameters * tokens)
+    return float(shares.get(config.embedding, FORWARD) * speed.parameters * tokens)
 
 
 def time_operations(

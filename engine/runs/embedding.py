@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.gradients.embeddings import EMBEDDINGS, with_loss
+from engine.gradients.embeddings import EMBEDDINGS, Embedding, with_loss
 from engine.gradients.forwarding import predictions, response_logits, row_losses
 from engine.gradients.sentence_features import SentenceFeatures
 from engine.models.batches import Batch
@@ -26,7 +26,8 @@ class RowEmbedding:
     """A named embedding. `measure` gives vectors (B, dim) and response losses (B,) of a batch, float32.
 
     `encode` turns texts into vectors (m, dim) instead, where the embedding reads text; `measure` then gives losses
-    beside empty vectors.
+    beside empty vectors. Without
+    `knows_loss` the losses are zeros: a pass through a part of the model does not tell them.
     """
 
     name: str
@@ -34,6 +35,7 @@ class RowEmbedding:
     notes: tuple[str, ...]
     measure: Callable[[Batch], tuple[Tensor, Tensor]]
     encode: Callable[[list[str]], np.ndarray] | None = None
+    knows_loss: bool = True
 
 
 def row_embedding(name: str, lm: LanguageModel, config: ScoreConfig) -> RowEmbedding:
@@ -41,15 +43,26 @@ def row_embedding(name: str, lm: LanguageModel, config: ScoreConfig) -> RowEmbed
     if name == "sentence":
         return _sentence(lm)
     embedding = EMBEDDINGS[name](lm, **config.settings_of(name))  # type: ignore[index]
-    both = with_loss(lm, embedding)
+    partial = name == "jvp" or not getattr(embedding, "knows_loss", True)
+    both = _vectors_alone(embedding) if partial else with_loss(lm, embedding)
     if not config.scales_rows(name):
-        return RowEmbedding(name, embedding.dim, embedding.notes, both)
+        return RowEmbedding(name, embedding.dim, embedding.notes, both, knows_loss=not partial)
 
     def scaled(batch: Batch) -> tuple[Tensor, Tensor]:
         vectors, losses = both(batch)
         return unit_rows(vectors), losses
 
-    return RowEmbedding(name, embedding.dim, (*embedding.notes, UNIT_NOTE), scaled)
+    return RowEmbedding(name, embedding.dim, (*embedding.notes, UNIT_NOTE), scaled, knows_loss=not partial)
+
+
+def _vectors_alone(embedding: Embedding) -> Callable[[Batch], tuple[Tensor, Tensor]]:
+    """The embedding with zeros for losses, which its pass through a part of the model does not tell."""
+
+    def run(batch: Batch) -> tuple[Tensor, Tensor]:
+        vectors = embedding(batch)
+        return vectors, vectors.new_zeros(len(vectors))
+
+    return run
 
 
 def unit_rows(vectors: Tensor) -> Tensor:

@@ -57,10 +57,12 @@ def score_landmark(measurer: Measurer, pool: TokenTable, usable: np.ndarray, tar
     combine, slices = measurer.combination(targets), slices_of(config, usable)
     held = np.concatenate([slices.audit, slices.tuning])
     problems: dict[int, str] = {}
+    known_loss: dict[int, float] = {}
 
     def measured(name: str, rows: np.ndarray) -> Measured:
         found = measurer.exact(name, pool, rows, targets)
         problems.update(found.problems)
+        known_loss.update(zip(rows.tolist(), found.loss.tolist()))
         return found.measured
 
     audit = measured("audit gradients", slices.audit)
@@ -110,7 +112,8 @@ def score_landmark(measurer: Measurer, pool: TokenTable, usable: np.ndarray, tar
         )
     trust = trust_in(distilled, uniform=_uniform_rows(config, first, tuning))
     report = report_on(config, distilled, audit, pool.lengths, combine, trust)
-    scored = _scored(distilled, trust, table.arrays["1"], usable, len(pool), place)
+    loss = _losses(picked.embedding.knows_loss, table.arrays["1"], usable, len(pool), known_loss)
+    scored = _scored(distilled, trust, loss, place)
     refinement = refine_scores(config, scored, features, fitted, distilled, trust, combine, measured, setting.ridge)
     if config.curvature:
         _add_curvature(scored, measurer, pool, first, features, setting.ridge, targets)
@@ -188,14 +191,23 @@ def _uniform_rows(config: ScoreConfig, landmarks: Measured, tuning: Measured) ->
     return np.concatenate([landmarks.rows, tuning.rows]) if uniform else tuning.rows
 
 
-def _scored(distilled: Distilled, trust: Trust, loss: np.ndarray, usable: np.ndarray, n: int, features: Path) -> Scored:
+def _losses(complete: bool, found: np.ndarray, usable: np.ndarray, n: int, measured: dict[int, float]) -> np.ndarray:
+    """Response losses (n,): of every usable row where the embedding tells them, else of the measured rows alone."""
+    loss = spread(np.asarray(found), usable, n)
+    if not complete:
+        loss[:] = np.nan
+        loss[list(measured)] = list(measured.values())
+    return loss
+
+
+def _scored(distilled: Distilled, trust: Trust, loss: np.ndarray, features: Path) -> Scored:
     arrays = {
         "score": distilled.score,
         "columns": distilled.columns,
         "matrix": distilled.matrix,
         "status": distilled.status,
-        "roles": np.zeros(n, np.uint8),
-        "loss": spread(np.asarray(loss), usable, n),
+        "roles": np.zeros(len(distilled.score), np.uint8),
+        "loss": loss,
     }
     if distilled.variance is not None:
         arrays["variance"] = distilled.variance

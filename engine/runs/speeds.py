@@ -28,6 +28,7 @@ SETTINGS = (
     "gradient_blocks",
     "gradient_side",
     "gradient_sites",
+    "early_exit",
     "jvp_blocks",
     "jvp_tangents",
     "tangent",

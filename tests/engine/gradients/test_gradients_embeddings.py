@@ -9,7 +9,7 @@ import torch
 from engine.errors import EngineError
 from engine.gradients.embeddings import EMBEDDINGS, GradientFeatures, HiddenStates
 from engine.gradients.jvp import JvpEmbedding
-from engine.gradients.parameters import block_linears, blocks
+from engine.gradients.parameters import block_linears, block_stack, blocks
 from engine.gradients.persample import projected_gradients
 from engine.gradients.projection import FactoredProjection, Hadamard, signs
 
@@ -193,3 +193,28 @@ def test_gradient_features_are_compressed_and_say_what_they_are(model_of, sample
     expected = Hadamard(plain.dim, 32, seed=3)(plain(batch_of(samples)))
     torch.testing.assert_close(narrow(batch_of(samples)), expected, rtol=1e-3, atol=1e-5)
     assert any("99 blocks asked for" in note for note in GradientFeatures(lm, blocks=99).notes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_early_exit_gives_the_gradients_of_the_shortened_model(name, model_of, samples, batch_of):
+    lm = model_of(name)
+    count = len(blocks(lm.model))
+    early = GradientFeatures(lm, blocks=1, side=4, width=4096, early_exit=count - 1)
+    batch = batch_of(samples, pad_to=15)
+    found = early(batch)
+    assert not early.knows_loss and len(blocks(lm.model)) == count, "the model was not given back whole"
+    short = copy.deepcopy(lm.model)
+    stack = block_stack(short)
+    setattr(stack.owner, stack.attribute, stack.blocks[: count - 1])
+    plain = GradientFeatures(SimpleNamespace(model=short, device=lm.device), blocks=1, side=4, width=4096)
+    torch.testing.assert_close(found, plain(batch), rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(found, GradientFeatures(lm, blocks=1, side=4, width=4096)(batch)[:, : found.shape[1]])
+
+
+def test_an_exit_behind_the_last_block_is_none(model_of, samples, batch_of):
+    lm = model_of("llama")
+    whole = GradientFeatures(lm, blocks=1, side=4, early_exit=99)
+    assert whole.knows_loss
+    torch.testing.assert_close(whole(batch_of(samples)), GradientFeatures(lm, blocks=1, side=4)(batch_of(samples)))
+    with pytest.raises(EngineError, match="at least 1 block"):
+        GradientFeatures(lm, early_exit=0)

@@ -377,3 +377,13 @@ def test_auto_with_too_few_tuning_rows_takes_the_default_and_says_so(tmp_path, m
     folder = job(tmp_path / "j", model_path, replace(SMALL, embedding="auto"), rows_of(80, 22), SETS)
     told = scored(folder)["summary"]["embedding"]
     assert told["name"] == "gradient" and "too few for a pilot" in told["sentence"]
+
+
+def test_an_early_exit_knows_the_losses_of_measured_rows_alone(tmp_path, model_path):
+    pool = rows_of(120, 23)
+    whole = scored(job(tmp_path / "w", model_path, SMALL, pool, SETS))
+    found = scored(job(tmp_path / "e", model_path, replace(SMALL, early_exit=1), pool, SETS))
+    exact = found["status"] == 1
+    np.testing.assert_allclose(found["loss"][exact], whole["loss"][exact], rtol=1e-4)
+    assert np.isnan(found["loss"][~exact]).all() and np.isfinite(found["score"]).all()
+    assert any("after 1 of 2 blocks" in note for note in found["summary"]["notes"])

@@ -1,7 +1,7 @@
 """A deep model: landmark scoring of n rows against exact scoring of all of them, as wall-time ratios in one run.
 
 The model is Llama-shaped with `BLOCKS` blocks and random weights on the CPU, so the figures are about cost alone; what
-a configuration is worth is reported on a trained model (`real_pool`, `landmark_quality`). Landmark scoring is all of
+a configuration is worth is reported on a trained model (`landmark_fidelity`). Landmark scoring is all of
 it: an embedding of every row, exact products and norms of 6 % landmarks and a 2 % audit, fit and propagation. Exact
 scoring is taken twice: by the engine's batched pass (products and norms, nothing projected), and as LESS does it, one
 row at a time with the whole gradient formed and projected to 8,192 coordinates. LESS's projection is replaced by the
@@ -49,9 +49,16 @@ LANDMARKS, AUDIT = 0.06, 0.02
 LESS_ROWS, LESS_DIM = 24, 8192
 
 Embed = Callable[[Batch], torch.Tensor]
+
+
+def gradients(lm: Plain, early_exit: int | None) -> GradientFeatures:
+    """The default embedding of a run (`ScoreConfig`), whole or with an early exit."""
+    return GradientFeatures(lm, blocks=1, side=24, width=4096, early_exit=early_exit)
+
+
 EMBEDDINGS: dict[str, Callable[[Plain], Embed]] = {
-    "gradients of the last block": lambda lm: GradientFeatures(lm, blocks=1),
-    "gradients of the last two blocks": lambda lm: GradientFeatures(lm, blocks=2),
+    "gradients of the last block": lambda lm: gradients(lm, None),
+    "gradients, exit after a third": lambda lm: gradients(lm, max(1, BLOCKS // 3)),
     "hidden states": HiddenStates,
     "jvp, rank-one tangents": lambda lm: JvpEmbedding(lm, blocks=4, tangents=2, tangent="rank-one"),
     "jvp, gaussian tangents": lambda lm: JvpEmbedding(lm, blocks=4, tangents=2, tangent="gaussian"),

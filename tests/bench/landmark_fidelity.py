@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "hidden states": {"embedding": "hidden"},
     "last layer": {"embedding": "last-layer"},
     "gradients (default)": {},
+    "gradients, exit after a third": {"early_exit": 2},
 }
 SPEED_ROWS = 256
 

@@ -16,10 +16,12 @@ MOST_VALUES = 200
 def bar(project: Project, view: run_choice.View | None, *, key: str) -> np.ndarray:
     """Draw the chips and return the mask of the rows that pass, bool (n,)."""
     active = state.active_filters()
+    found = reads.layout(project) if any(part.kind == "cluster" for part in active) else None
+    clusters = found.labels if found is not None else ()
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for number, part in enumerate(active):
             st.button(
-                plain(filters.describe(part)),
+                plain(filters.describe(part, clusters)),
                 key=f"{key}_chip_{number}",
                 icon=":material/close:",
                 icon_position="right",

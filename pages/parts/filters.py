@@ -69,8 +69,8 @@ class Filter:
         return ("area", "") if self.kind in {"lasso", "box"} else (self.kind, self.subject)
 
 
-def describe(part: Filter) -> str:
-    """One filter in plain words; not escaped."""
+def describe(part: Filter, clusters: Sequence[str] = ()) -> str:
+    """One filter in plain words; not escaped. `clusters` are the labels of the map's clusters."""
     if part.kind in {"lasso", "box"}:
         return f"{'Lasso' if part.kind == 'lasso' else 'Box'} on the map"
     if part.kind in {"score", "words", "rank"}:
@@ -82,7 +82,7 @@ def describe(part: Filter) -> str:
                 f"{name} any" if low is high else f"{name} ≥ {form(low)}" if high is None else f"{name} ≤ {form(high)}"
             )
         return f"{name} {form(low)} to {form(high)}"
-    names = [value_name(part, value) for value in part.values]
+    names = [value_name(part, value, clusters) for value in part.values]
     title = part.subject if part.kind == "field" else {"mark": "Signal"}.get(part.kind, part.kind.capitalize())
     shown = ", ".join(words.shorten(name, 24) for name in names[:3])
     return f"{title}: {shown}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -98,12 +98,14 @@ def outline(part: Filter) -> list[tuple[float, float]]:
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
-def value_name(part: Filter, value: Any) -> str:
+def value_name(part: Filter, value: Any, clusters: Sequence[str] = ()) -> str:
     """The readable name of one value of a filter."""
     if part.kind == "decision":
         return decision_name(int(value))
     if part.kind == "status":
         return reads.STATUS.get(int(value), str(value))
+    if part.kind == "cluster" and 0 <= value < len(clusters):
+        return clusters[int(value)]
     return str(value)
 
 

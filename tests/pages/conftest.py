@@ -68,17 +68,9 @@ def make_project(pages: Pages) -> Callable[..., Project]:
         name: str = "demo", *, pool: bool = True, targets: bool = True, run: bool = True, plane: bool = True,
         text: str = "", rows: int = N, full: bool = False,
     ) -> Project:  # fmt: skip
-        project = Project.create(pages.home / name)
-        if pool:
-            project.add_rows("pool", "", _source("pool.jsonl", "a"), _pool(rows, text))
-        if targets:
-            for number, target in enumerate(SETS):
-                project.add_rows("target", target, _source(f"{target}.jsonl", str(number)), _target(target))
-        if pool and run:
-            _add_run(project, "landmark", seed=0, full=full)
-        if pool and plane:
-            add_map(project)
-        return project
+        return build(
+            pages.home / name, pool=pool, targets=targets, run=run, plane=plane, text=text, rows=rows, full=full
+        )
 
     return make
 
@@ -87,6 +79,24 @@ def make_project(pages: Pages) -> Callable[..., Project]:
 def add_run() -> Callable[..., RunRecord]:
     """A function that adds one more run to a project."""
     return _add_run
+
+
+def build(
+    path: Path, *, pool: bool = True, targets: bool = True, run: bool = True, plane: bool = True, text: str = "",
+    rows: int = N, full: bool = False,
+) -> Project:  # fmt: skip
+    """A project at `path`, as `make_project` makes it."""
+    project = Project.create(path)
+    if pool:
+        project.add_rows("pool", "", _source("pool.jsonl", "a"), _pool(rows, text))
+    if targets:
+        for number, target in enumerate(SETS):
+            project.add_rows("target", target, _source(f"{target}.jsonl", str(number)), _target(target))
+    if pool and run:
+        _add_run(project, "landmark", seed=0, full=full)
+    if pool and plane:
+        add_map(project)
+    return project
 
 
 def _source(name: str, digit: str) -> SourceInfo:

@@ -127,3 +127,9 @@ def test_a_surprising_answer_is_marked_and_a_cut_one_is_not(project: Project) ->
 
 def test_without_a_map_no_answer_is_surprising(make_project: Callable[..., Project]) -> None:
     assert not filters.marked(make_project(plane=False), filters.SURPRISING).any()
+
+
+def test_a_cluster_is_called_by_its_label_where_there_is_one() -> None:
+    part = Filter("cluster", "", (1, 7))
+    assert filters.describe(part, ["sums", "code"]) == "Cluster: code, 7"
+    assert filters.describe(part) == "Cluster: 1, 7"

@@ -28,7 +28,7 @@ from engine.errors import EngineError
 from engine.gradients.dual import Dual, NoRuleError, attention, forward_mode, plain, tapped
 from engine.gradients.forwarding import BatchLike, ModelLike, base_model, last_hidden
 from engine.gradients.keyed import keyed_generator, signs
-from engine.gradients.parameters import Site, block_stack
+from engine.gradients.parameters import Site, block_stack, shortened
 from engine.gradients.tangents import RankOne, Tangent, Tangents, dense, draw_tangents, shallow_sites
 
 Way = Literal["last token", "whole block", "torch"]

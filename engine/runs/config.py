@@ -99,7 +99,8 @@ class ScoreConfig(_Config):
     weights other than 1 as "name=2". `unit` is the entry of the score matrix: the cosine of two gradients or their
     inner product; higher is better. `aggregate` joins the items of a set, `across` the sets (mean within and max
     across is LESS's). The parameter set: all linear weights of the last `blocks` blocks (None: all), narrowed to
-    `parameters` (glob patterns of names) and to a random share `keep` of their entries. `conditioning` "adam" scales
+    `parameters` (glob patterns of names) and to a random share `keep` of their entries; `with_embeddings` adds the token
+    embedding and the head, `with_norms` the norms. `conditioning` "adam" scales
     gradients by the warm-up's Adam moments. `projection` is the width w of the two-sided projection (w x w per layer)
     behind the scores of single target items.
 
@@ -141,6 +142,8 @@ class ScoreConfig(_Config):
     blocks: int | None = None
     parameters: tuple[str, ...] = ()
     keep: float = 1.0
+    with_embeddings: bool = False
+    with_norms: bool = False
     conditioning: Conditioning = "plain"
     kernel: Kernel = "rbf"
     bandwidth_factor: float = 1.0
@@ -216,7 +219,7 @@ class ScoreConfig(_Config):
         _number("keep", self.keep, (int, float), 1e-6, 1.0)
         if self.fidelity is not None:
             _number("fidelity", self.fidelity, (int, float), 0.0, 1.0)
-        for name in ("standardise", "tune"):
+        for name in ("standardise", "tune", "with_embeddings", "with_norms"):
             if not isinstance(getattr(self, name), bool):
                 raise EngineError(f"{name} is {getattr(self, name)!r}; it must be true or false.")
         if self.refine:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.errors import EngineError
 from engine.gradients.directional import Directional
-from engine.gradients.exact import Direction, stack_directions, weighted_gradient
+from engine.gradients.exact import Direction, conditioned, stack_directions, weighted_gradient
 from engine.gradients.measured import measured_rows
 from engine.gradients.persample import projected_gradients
 from engine.gradients.projection import FactoredProjection
@@ -199,7 +199,9 @@ class Measurer:
     def directional(self, pool: TokenTable, rows: np.ndarray, targets: Targets) -> tuple[Table, tuple[str, ...]]:
         """`0` (m, s) float32 inner products with the target directions, `1` (m,) losses; forward passes alone."""
         scale = self.parameters.scale
-        directions = [u if scale is None else tuple(a * part for a, part in zip(scale, u)) for u in targets.directions]
+        directions = list(targets.directions)
+        if scale is not None:
+            directions = [conditioned(u, scale, self.parameters.sites) for u in directions]
         instrument = Directional(self.lm, self.parameters.sites, directions)
         check = instrument.check(self._few(pool, rows))
         with self.ledger.phase("directional scores", tables=[pool], rows=rows):

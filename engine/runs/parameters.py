@@ -7,7 +7,6 @@ Adam's a (METHODS section 1), a random mask of zeros and ones, or their product;
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from engine.errors import EngineError
@@ -30,7 +29,7 @@ class Parameters:
 
     sites: tuple[Site, ...]
     mask: tuple[Tensor, ...] | None
-    scale: tuple[Tensor, ...] | None
+    scale: tuple[Tensor | None, ...] | None
     step: Step | None
     eta: float
     notes: tuple[str, ...]
@@ -38,13 +37,21 @@ class Parameters:
 
 def parameters_of(lm: LanguageModel, config: ScoreConfig, warmed: WarmUp | None) -> Parameters:
     """The parameter set of `config` in the model. Raises `EngineError` as `choose_sites` does, or without moments."""
-    choice = ParameterChoice(blocks=config.blocks, names=config.parameters, keep=config.keep, seed=config.seed)
+    choice = ParameterChoice(
+        blocks=config.blocks,
+        names=config.parameters,
+        keep=config.keep,
+        seed=config.seed,
+        embeddings=config.with_embeddings,
+        norms=config.with_norms,
+    )
     chosen = choose_sites(lm.model, choice)
     step = None if config.conditioning == "plain" else _adam(lm, chosen.sites, warmed)
-    scale = chosen.masks
+    scale: tuple[Tensor | None, ...] | None = chosen.masks
     if step is not None:
-        factors = [_factor(step, site) for site in chosen.sites]
-        scale = tuple(factors) if scale is None else tuple(a * mask for a, mask in zip(factors, scale))
+        factors = tuple(step.factor(site) for site in chosen.sites)
+        masks = (None,) * len(factors) if chosen.masks is None else chosen.masks
+        scale = tuple(mask if a is None else a if mask is None else a * mask for a, mask in zip(factors, masks))
     eta = config.warm_up_learning_rate if warmed is None else warmed.mean_learning_rate
     return Parameters(chosen.sites, chosen.masks, scale, step, eta, (*chosen.notes, *(step.notes if step else ())))
 
@@ -67,8 +74,3 @@ def _adam(lm: LanguageModel, sites: Sequence[Site], warmed: WarmUp | None) -> St
         eps=config.eps,
         weight_decay=config.weight_decay,
     )
-
-
-def _factor(step: Step, site: Site) -> Tensor:
-    factor = step.factor(site)
-    return torch.ones(site.out_features, site.in_features, device=site.weight.device) if factor is None else factor

@@ -36,6 +36,8 @@ SETTINGS = (
     "blocks",
     "parameters",
     "keep",
+    "with_embeddings",
+    "with_norms",
     "batch_tokens",
     "max_length",
 )

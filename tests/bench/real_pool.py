@@ -18,8 +18,8 @@ EVERY = int(os.environ.get("TOUCHSTONE_EVERY", "1"))  # 4: every fourth row, wit
 LANDMARKS = ("--landmarks", "512") if EVERY == 1 else ()
 TARGETS = ("gsm8k", "codegen")  # each is also the label of its source in the pool
 METHODS: dict[str, tuple[str, ...]] = {
-    "hidden": ("--method", "landmark", *LANDMARKS),
-    "gradient": ("--method", "landmark", *LANDMARKS, "--set", "embedding=gradient"),
+    "gradient": ("--method", "landmark", *LANDMARKS),
+    "hidden": ("--method", "landmark", *LANDMARKS, "--set", "embedding=hidden"),
     "jvp": ("--method", "landmark", *LANDMARKS, "--set", "embedding=jvp"),
     "random": ("--method", "random"),
     "exact": ("--method", "exact"),
@@ -61,7 +61,7 @@ def run(folder: Path) -> dict[str, object]:
 def _full_pass(folder: Path, project: Path, name: str, seconds: dict[str, float]) -> float:
     """Score for one target, select 10 %, export, and give the share of exported rows that are of its source."""
     options = ("--targets", name, "--run", f"{name} alone")
-    seconds[f"score {name}"] = engine("score", project, *METHODS["hidden"], *options).seconds
+    seconds[f"score {name}"] = engine("score", project, *METHODS["gradient"], *options).seconds
     chosen = ("--size", "10%", "--strategy", "top", "--name", name)
     seconds[f"select {name}"] = engine("select", project, "--run", f"{name} alone", *chosen).seconds
     out = folder / f"{name}.jsonl"

@@ -387,3 +387,25 @@ def test_an_early_exit_knows_the_losses_of_measured_rows_alone(tmp_path, model_p
     np.testing.assert_allclose(found["loss"][exact], whole["loss"][exact], rtol=1e-4)
     assert np.isnan(found["loss"][~exact]).all() and np.isfinite(found["score"]).all()
     assert any("after 1 of 2 blocks" in note for note in found["summary"]["notes"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "layers"),
+    [
+        ({"blocks": 1}, 7),
+        ({"parameters": ("*down_proj", "*up_proj")}, 4),
+        ({"keep": 0.3}, 14),
+        ({"with_embeddings": True, "with_norms": True}, 14 + 2 + 5),
+        ({"with_norms": True, "conditioning": "adam", "warm_up": "on"}, 14 + 5),
+    ],
+)
+def test_a_subset_of_the_parameters_gives_a_whole_run(tmp_path, model_path, settings, layers):
+    """One embedding and one head, two norms a block and the last; exact and landmark scores are of one quantity."""
+    pool = rows_of(100, 24)
+    exact = scored(job(tmp_path / "e", model_path, replace(EXACT, **settings), pool, SETS))
+    found = scored(job(tmp_path / "l", model_path, replace(SMALL, **settings), pool, SETS))
+    assert f"of {layers} layers" in found["summary"]["parameter_set"]
+    measured = found["status"] == 1
+    np.testing.assert_allclose(found["columns"][measured], exact["columns"][measured], rtol=2e-3, atol=1e-5)
+    plain = scored(job(tmp_path / "p", model_path, EXACT, pool, SETS))
+    assert not np.allclose(exact["columns"], plain["columns"], rtol=1e-2)

@@ -39,7 +39,7 @@ def choose(project: Project, run: RunRecord, *, size: str, strategy: str, seed: 
     k = size_of(size, n)
     if strategy in _BY_SCORE:
         score = _padded(load_array(folder, "score"), n, np.nan)
-        second = _second_order(project, run, n) if strategy == "weights" else {}
+        second = second_order_of(project, run, n) if strategy == "weights" else {}
         return _BY_SCORE[strategy](score, k, include=masks.include, exclude=masks.exclude, **second)
     matrix, names = load_array(folder, "matrix"), _item_names(run)
     if not matrix.shape[1]:
@@ -63,7 +63,7 @@ def select(
     return project.save_selection(name, spec=spec, rows=chosen.rows, weights=chosen.weights, by=by), chosen
 
 
-def _second_order(project: Project, run: RunRecord, n: int) -> dict[str, Any]:
+def second_order_of(project: Project, run: RunRecord, n: int) -> dict[str, Any]:
     """The curvature that a run kept for its weights, and its η; nothing for a run of first order."""
     kept = run.summary.get("curvature")
     if not kept:

@@ -99,8 +99,8 @@ class ScoreConfig(_Config):
     weights other than 1 as "name=2". `unit` is the entry of the score matrix: the cosine of two gradients or their
     inner product; higher is better. `aggregate` joins the items of a set, `across` the sets (mean within and max
     across is LESS's). The parameter set: all linear weights of the last `blocks` blocks (None: all), narrowed to
-    `parameters` (glob patterns of names) and to a random share `keep` of their entries; `with_embeddings` adds the token
-    embedding and the head, `with_norms` the norms. `conditioning` "adam" scales
+    `parameters` (glob patterns of names) and to a random share `keep` of their entries; `with_embeddings` adds the
+    token embedding and the head, `with_norms` the norms. `conditioning` "adam" scales
     gradients by the warm-up's Adam moments. `projection` is the width w of the two-sided projection (w x w per layer)
     behind the scores of single target items.
 
@@ -163,7 +163,7 @@ class ScoreConfig(_Config):
     warm_up_epochs: int = 4
     warm_up_learning_rate: float = 1e-3
     max_length: int = 512
-    batch_tokens: int = 2048
+    batch_tokens: int = 1024
     device: str = "auto"
     dtype: str = "auto"
     attention: str = "auto"
@@ -344,7 +344,7 @@ class MapConfig(_Config):
     min_dist: float = 0.1
     seed: int = 0
     max_length: int = 512
-    batch_tokens: int = 2048
+    batch_tokens: int = 1024
     device: str = "auto"
     dtype: str = "auto"
 

@@ -110,7 +110,7 @@ def score_landmark(measurer: Measurer, pool: TokenTable, usable: np.ndarray, tar
             uncertainty=len(pool) * len(fitted.rows) ** 2 <= UNCERTAINTY_BUDGET,
             reporter=reporter,
         )
-    trust = trust_in(distilled, uniform=_uniform_rows(config, first, tuning))
+    trust = trust_in(distilled, uniform=_uniform_rows(config, first, tuning), combine=combine)
     report = report_on(config, distilled, audit, pool.lengths, combine, trust)
     loss = _losses(picked.embedding.knows_loss, table.arrays["1"], usable, len(pool), known_loss)
     scored = _scored(distilled, trust, loss, place)

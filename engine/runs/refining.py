@@ -58,10 +58,11 @@ def refine_scores(
         return None
     usable = int((distilled.status > 0).sum())
     k = size_of(config.refine, usable)
-    if trust.calibration is None:
-        sentence = "Nothing was refined: without intervals it is not known which rows are in doubt."
+    if trust.plain is None or distilled.variance is None:
+        sentence = "nothing was refined: without intervals it is not known which rows are in doubt."
         return _described(config, k, [], None, sentence)
-    pool = _Pool(distilled.plain.astype(np.float64), trust.arrays["sigma"].astype(np.float64), _known(distilled))
+    sigma = trust.plain.sigma(distilled.variance).astype(np.float64)
+    pool = _Pool(distilled.plain.astype(np.float64), sigma, _known(distilled))
     pool.estimate[distilled.status == 0] = np.nan
     budget = math.floor(config.refine_budget * usable)
     per_round = max(LEAST_ROUND, math.ceil(budget / ROUNDS))
@@ -87,7 +88,16 @@ def refine_scores(
         _learn(pool, features, fitted, taken, distilled, trust, combine, ridge, done)
     _settle(scored, taken, combine)
     last = rounds[-1] if rounds else None
-    return _described(config, k, rounds, last, last.notes[-1] if last is not None else "No row was left to measure.")
+    return _described(config, k, rounds, last, _told(rounds, last))
+
+
+def _told(rounds: list[Refined], last: Refined | None) -> str:
+    count = sum(len(each.measured) for each in rounds)
+    if last is None:
+        return "no row was left to measure."
+    word = "stable" if last.stable else "not yet stable: the budget is spent"
+    said = f"{count:,} rows in {len(rounds)} {'round' if len(rounds) == 1 else 'rounds'} measured exactly"
+    return f"{said}; about {last.expected_errors:.1f} of the chosen rows are expected to be wrong ({word})."
 
 
 def _known(distilled: Distilled) -> np.ndarray:
@@ -119,11 +129,11 @@ def _learn(
     cut = float(done.score[done.chosen[-1]])
     near = np.abs(pool.estimate - cut) <= REACH * np.maximum(pool.sigma * done.sigma_factor, 1e-12)
     rows = np.flatnonzero(near & ~np.isfinite(pool.known) & np.isfinite(pool.estimate))
-    if not len(rows) or trust.calibration is None:
+    if not len(rows) or trust.plain is None:
         return
     part = np.asarray(features[rows])
     pool.estimate[rows] = combine(rule(part)[0])
-    pool.sigma[rows] = trust.calibration.sigma(rule.ridge.variance(part)) * max(1.0, done.sigma_factor)
+    pool.sigma[rows] = trust.plain.sigma(rule.ridge.variance(part)) * max(1.0, done.sigma_factor)
 
 
 def _settle(scored: Scored, taken: Measured, combine: Combination) -> None:
@@ -150,5 +160,5 @@ def _described(
         "rounds": len(rounds),
         "stable": bool(last is not None and last.stable),
         "expected_errors": None if last is None else last.expected_errors,
-        "sentence": f"Refined for the top {k:,}: {sentence}",
+        "sentence": f"Refinement of the top {k:,}: {sentence}",
     }

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.influence.distillation import Distilled, Measured
 from engine.influence.fidelity import Fidelity, Measure, fidelity
+from engine.influence.propagation import mapped
 from engine.influence.regression import RidgeConfig
 from engine.influence.scores import Combination
 from engine.influence.tuning import Tuned, tune
@@ -75,31 +76,41 @@ def tuned(
 
 @dataclass(frozen=True)
 class Trust:
-    """Intervals of the whole pool: `arrays` sigma, low and high (n,), empty where there is no `calibration`."""
+    """How far single scores may be off.
 
-    calibration: Calibration | None
+    `shown` calibrates the interval around a propagated score as it is shown and ranked (made comparable), `plain` the
+    error of the plain prediction, by which a refinement goes; both None where there is too little to calibrate on.
+    `arrays` are sigma, low and high (n,), empty then.
+    """
+
+    shown: Calibration | None
+    plain: Calibration | None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-def trust_in(distilled: Distilled, *, uniform: np.ndarray) -> Trust:
+def trust_in(distilled: Distilled, *, uniform: np.ndarray, combine: Combination) -> Trust:
     """Intervals calibrated on the fitted rows among `uniform`, the rows drawn uniformly from the pool."""
     if distilled.variance is None:
-        return Trust(None, notes=("Intervals were not computed: the pool is too large for this many landmarks.",))
+        said = "Intervals were not computed: the pool is too large for this many landmarks."
+        return Trust(None, None, notes=(said,))
     typical = np.isin(distilled.fitted_rows, uniform)
-    residuals = (distilled.fitted_exact - distilled.fitted_left_out)[typical]
     if typical.sum() < LEAST_ROWS:
-        return Trust(None, notes=(f"{int(typical.sum())} uniform rows are too few to calibrate intervals on.",))
-    found = calibrate(distilled.fitted_variance[typical], residuals)
-    low, high = found.interval(distilled.plain, distilled.variance)
-    arrays = {"sigma": found.sigma(distilled.variance), "low": low, "high": high}
+        said = f"{int(typical.sum())} uniform rows are too few to calibrate intervals on."
+        return Trust(None, None, notes=(said,))
+    variance = distilled.fitted_variance[typical]
+    comparable = combine(mapped(distilled.rule.left_out, distilled.maps))
+    shown = calibrate(variance, (distilled.fitted_exact - comparable)[typical])
+    plain = calibrate(variance, (distilled.fitted_exact - distilled.fitted_left_out)[typical])
+    low, high = shown.interval(distilled.score, distilled.variance)
+    arrays = {"sigma": shown.sigma(distilled.variance), "low": low, "high": high}
     exact, nothing = distilled.status == 1, distilled.status == 0
     arrays["sigma"][exact] = 0
     for name in ("low", "high"):
         arrays[name][exact] = distilled.score[exact]
     for array in arrays.values():
         array[nothing] = np.nan
-    return Trust(found, arrays, found.notes)
+    return Trust(shown, plain, arrays, shown.notes)
 
 
 @dataclass(frozen=True)
@@ -129,9 +140,9 @@ def report_on(
         combine=combine,
     )
     judged = None
-    if trust.calibration is not None and distilled.audit_variance is not None:
-        plain = distilled.plain[audit.rows]
-        judged = coverage(trust.calibration, combine(audit.columns), plain, distilled.audit_variance)
+    if trust.shown is not None and distilled.audit_variance is not None:
+        said = combine(distilled.audit_estimated)
+        judged = coverage(trust.shown, combine(audit.columns), said, distilled.audit_variance)
     described = _fidelity(found)
     return Report(described, _uncertainty(trust, judged), (*trust.notes, *_trust_notes(described, judged)))
 
@@ -159,7 +170,7 @@ def _interval(measure: Measure) -> list[float] | None:
 
 
 def _uncertainty(trust: Trust, judged: Coverage | None) -> dict[str, Any] | None:
-    if trust.calibration is None or judged is None:
+    if trust.shown is None or judged is None:
         return None
     said = "no audit row to judge by" if judged.overall is None else f"{judged.overall:.0%} of {judged.n} audit rows"
     return {
@@ -170,7 +181,7 @@ def _uncertainty(trust: Trust, judged: Coverage | None) -> dict[str, Any] | None
         "width": judged.mean_width,
         "relative_width": judged.relative_width,
         "n": judged.n,
-        "calibrated_on": trust.calibration.m,
+        "calibrated_on": trust.shown.m,
         "sentence": f"{judged.level:.0%} intervals hold the exact score of {said}.",
     }
 

@@ -158,7 +158,7 @@ def _judged(
             )
             truth, said = exact.columns[:, j].astype(float), distilled.score.astype(float)
             unseen = np.setdiff1d(np.arange(n), rows)
-            trust = trust_in(distilled, uniform=rows)
+            trust = trust_in(distilled, uniform=rows, combine=combine)
             arrays = {
                 "score": distilled.score.copy(),
                 "columns": distilled.columns.copy(),
@@ -181,7 +181,7 @@ def _judged(
                 setting.ridge,
             )
             refined = report["rows"] if report else 0
-            held_in = coverage(trust.calibration, truth[unseen], distilled.plain[unseen], distilled.variance[unseen])
+            held_in = coverage(trust.shown, truth[unseen], said[unseen], distilled.variance[unseen])
             per_target[target] = {
                 "spearman": _spearman(truth, said, unseen),
                 "within": round(

@@ -276,7 +276,9 @@ def test_intervals_hold_their_score_and_exact_rows_have_none(tmp_path, model_pat
     exact = found["status"] == 1
     assert (found["sigma"][exact] == 0).all() and (found["sigma"][~exact] > 0).all()
     np.testing.assert_array_equal(found["low"][exact], found["score"][exact])
-    assert (found["low"][~exact] < found["high"][~exact]).all()
+    assert (found["low"][~exact] < found["score"][~exact]).all() and (
+        found["score"][~exact] < found["high"][~exact]
+    ).all()
     told = found["summary"]["uncertainty"]
     assert told["calibrated_on"] == 40 and 0 <= told["coverage"] <= 1
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from engine.errors import EngineError
-from engine.influence.quadratic import Quadratic
+from engine.runs.choosing import second_order_of
 from engine.selection.eligible import APPROVED, REJECTED, eligible
 from engine.selection.sizes import size_of
 from engine.selection.strategies import Chosen, select_round_robin, select_top
 from engine.selection.weighted import select_weights
-from engine.store.artifacts import load_array
 from engine.store.project import Project
 from pages.parts import filters, reads
 from pages.parts.run_choice import View
@@ -82,7 +81,8 @@ def _choose(
     if wish.strategy == "top":
         return select_top(score, k, include=include, exclude=exclude)
     if wish.strategy == "weights":
-        return select_weights(score, k, include=include, exclude=exclude, **_second_order(project, view, len(score)))
+        curved = second_order_of(project, view.record, len(score)) if second_order(view) else {}
+        return select_weights(score, k, include=include, exclude=exclude, **curved)
     columns, names = round_robin_columns(view)
     return select_round_robin(
         _padded(columns, len(score)), k, include=include, exclude=exclude, seed=wish.seed, names=names
@@ -93,15 +93,6 @@ def second_order(view: View) -> int:
     """How many landmarks' curvature the weights take into account; 0: to first order. It is the overall score's."""
     kept = view.scores.summary.get("curvature") or {}
     return int(kept.get("landmarks", 0)) if view.column == reads.AGGREGATE else 0
-
-
-def _second_order(project: Project, view: View, n: int) -> dict[str, Any]:
-    if not second_order(view):
-        return {}
-    folder = project.artifacts / view.scores.artifact
-    factors = _padded(load_array(folder, "coefficients"), n)
-    curvature = Quadratic.low_rank(factors, load_array(folder, "curvature"))
-    return {"curvature": curvature, "eta": view.scores.summary["curvature"]["eta"]}
 
 
 def round_robin_columns(view: View) -> tuple[np.ndarray, list[str]]:

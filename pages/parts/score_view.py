@@ -47,12 +47,7 @@ def certainty(view: View, row: int) -> str:
     whole = view.scores.column(reads.AGGREGATE)
     value, least, most = near(float(whole[row]), float(low[row]), float(high[row]))
     overall = "" if view.column == reads.AGGREGATE or view.values[row] == whole[row] else "the overall score is "
-    if low[row] <= whole[row] <= high[row]:
-        return f"Propagated: {overall}{value}, likely {least} to {most} ({level})."
-    return (
-        f"Propagated: {overall}{value}; measured exactly it would likely be {least} to {most} ({level}). It is "
-        "stretched so that propagated samples rank fairly beside measured ones."
-    )
+    return f"Propagated: {overall}{value}, likely {least} to {most} ({level})."
 
 
 def position(project: Project, view: View, column: str, row: int) -> tuple[int, int]:

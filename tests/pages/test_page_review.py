@@ -130,16 +130,6 @@ def test_a_score_says_how_sure_it_is(pages: Any, make_project: Callable[..., Pro
     assert f"the overall score is {score[30]:.2f}" in of_one_set  # the interval is not that of the column in view
 
 
-def test_a_score_outside_its_interval_says_why(pages: Any, make_project: Callable[..., Project]) -> None:
-    project = make_project(full=True)
-    folder = project.artifacts / project.run("landmark").artifact
-    score = np.load(folder / "score.npy")
-    np.save(folder / "low.npy", score - 0.3)
-    np.save(folder / "high.npy", score - 0.1)
-    told = _told(pages.open("4_Review.py", project, sample="row-30"))
-    assert f"measured exactly it would likely be {score[30] - 0.3:.2f} to {score[30] - 0.1:.2f}" in told
-
-
 def test_a_run_without_intervals_says_so(pages: Any, make_project: Callable[..., Project]) -> None:
     assert "was not computed" in _told(pages.open("4_Review.py", make_project(), sample="row-30"))
 

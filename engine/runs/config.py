@@ -5,10 +5,11 @@ over the same pool, targets and model give the same scores. It says nothing of w
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from engine.errors import EngineError
+from engine.runs.validation import Config, choice, number
 from engine.selection.sizes import size_of
 
 Method = Literal["landmark", "exact", "directional", "random"]
@@ -56,43 +57,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class _Config:
-    """Dictionary round trip shared by the configurations."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}  # type: ignore[call-overload]
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The configuration of `values`; an unknown key or a wrong type is an `EngineError` naming what is valid."""
-        known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise EngineError(f"Unknown setting {', '.join(unknown)}. Valid settings: {', '.join(known)}.")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def _choice(name: str, value: object, allowed: object) -> None:
-    if value not in get_args(allowed):
-        raise EngineError(f"{name} is {value!r}; it must be one of: {', '.join(get_args(allowed))}.")
-
-
-def _number(name: str, value: object, kind: type | tuple[type, ...], least: float, most: float | None = None) -> None:
-    bounds = f"at least {least}" if most is None else f"between {least} and {most}"
-    good = isinstance(value, kind) and not isinstance(value, bool)
-    if not good or value < least or (most is not None and value > most):  # type: ignore[operator]
-        noun = "a whole number" if kind is int else "a number"
-        raise EngineError(f"{name} is {value!r}; it must be {noun} {bounds}.")
-
-
 def _known(name: str, names: Sequence[str], setting: str) -> None:
     if names and name not in names:
         raise EngineError(f"{setting} names {name!r}, which is no target of this run: {', '.join(names)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreConfig(_Config):
+class ScoreConfig(Config):
     """How a pool is scored.
 
     What is measured: `targets` empty means all; `avoid` names those that count against, and `target_weights` gives
@@ -185,7 +156,7 @@ class ScoreConfig(_Config):
             ("unit_rows", Switch),
             ("warm_up", Switch),
         ):
-            _choice(name, getattr(self, name), allowed)
+            choice(name, getattr(self, name), allowed)
         for name, least, most in (
             ("seed", 0, 2**32 - 1),
             ("embedding_width", 8, 16384),
@@ -199,7 +170,7 @@ class ScoreConfig(_Config):
             ("max_length", 16, 1 << 20),
             ("batch_tokens", 16, 1 << 24),
         ):
-            _number(name, getattr(self, name), int, least, most)
+            number(name, getattr(self, name), int, least, most)
         for name, least in (
             ("landmarks", 1),
             ("audit", 0),
@@ -209,16 +180,16 @@ class ScoreConfig(_Config):
             ("max_landmarks", 1),
         ):
             if getattr(self, name) is not None:
-                _number(name, getattr(self, name), int, least)
-        _number("ridge", self.ridge, (int, float), 0.0)
-        _number("warm_up_fraction", self.warm_up_fraction, (int, float), 0.0, 1.0)
-        _number("warm_up_learning_rate", self.warm_up_learning_rate, (int, float), 0.0)
-        _number("bandwidth_factor", self.bandwidth_factor, (int, float), 1e-3, 1e3)
-        _number("refine_budget", self.refine_budget, (int, float), 0.0, 1.0)
-        _number("confidence", self.confidence, (int, float), 0.5, 0.9999)
-        _number("keep", self.keep, (int, float), 1e-6, 1.0)
+                number(name, getattr(self, name), int, least)
+        number("ridge", self.ridge, (int, float), 0.0)
+        number("warm_up_fraction", self.warm_up_fraction, (int, float), 0.0, 1.0)
+        number("warm_up_learning_rate", self.warm_up_learning_rate, (int, float), 0.0)
+        number("bandwidth_factor", self.bandwidth_factor, (int, float), 1e-3, 1e3)
+        number("refine_budget", self.refine_budget, (int, float), 0.0, 1.0)
+        number("confidence", self.confidence, (int, float), 0.5, 0.9999)
+        number("keep", self.keep, (int, float), 1e-6, 1.0)
         if self.fidelity is not None:
-            _number("fidelity", self.fidelity, (int, float), 0.0, 1.0)
+            number("fidelity", self.fidelity, (int, float), 0.0, 1.0)
         for name in ("standardise", "tune", "with_embeddings", "with_norms"):
             if not isinstance(getattr(self, name), bool):
                 raise EngineError(f"{name} is {getattr(self, name)!r}; it must be true or false.")
@@ -335,7 +306,7 @@ def preset_of(config: ScoreConfig) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapConfig(_Config):
+class MapConfig(Config):
     """How the pool is laid out: which features describe a row and how neighbours become a plane."""
 
     features: Features = "auto"
@@ -350,9 +321,9 @@ class MapConfig(_Config):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        _choice("features", self.features, Features)
-        _number("neighbours", self.neighbours, int, 2, 200)
-        _number("min_dist", self.min_dist, (int, float), 0.0, 1.0)
-        _number("seed", self.seed, int, 0, 2**32 - 1)
-        _number("max_length", self.max_length, int, 16, 1 << 20)
-        _number("batch_tokens", self.batch_tokens, int, 16, 1 << 24)
+        choice("features", self.features, Features)
+        number("neighbours", self.neighbours, int, 2, 200)
+        number("min_dist", self.min_dist, (int, float), 0.0, 1.0)
+        number("seed", self.seed, int, 0, 2**32 - 1)
+        number("max_length", self.max_length, int, 16, 1 << 20)
+        number("batch_tokens", self.batch_tokens, int, 16, 1 << 24)

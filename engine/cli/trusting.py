@@ -38,8 +38,10 @@ def described(summary: dict[str, Any]) -> list[str]:
         sentence = (summary.get(part) or {}).get("sentence")
         lines += [sentence] if sentence else []
     adaptive = (summary.get("adaptive") or {}).get("note")
+    lines += [adaptive] if adaptive else []
+    further = [f"note: {note}" for note in summary.get("notes", ()) if note not in lines]
     counts = ", ".join(f"{count:,} {name}" for name, count in summary.get("counts", {}).items())
-    return [*lines, *([adaptive] if adaptive else []), f"rows: {counts}", *(f"note: {n}" for n in summary["notes"])]
+    return [*lines, f"rows: {counts}", *further]
 
 
 def _fidelity(found: dict[str, Any] | None) -> list[str]:

@@ -27,6 +27,7 @@ from engine.runs.embedding import RowEmbedding, row_embedding
 from engine.runs.parameters import Parameters
 
 FORWARD, BACKWARD = 2, 4  # FLOPs per parameter and token
+TARGET_PASSES = 2  # norms and projections of the target items first, then their weighted sum
 MEASURED_TOKENS = 4096
 
 

@@ -46,11 +46,17 @@ class Ledger:
 
     @contextmanager
     def phase(
-        self, name: str, *, tables: Sequence[TokenTable], rows: np.ndarray | None = None, embedding: bool = False
+        self,
+        name: str,
+        *,
+        tables: Sequence[TokenTable],
+        rows: np.ndarray | None = None,
+        embedding: bool = False,
+        passes: int = 1,
     ) -> Iterator[None]:
-        """Time the measurement of `rows` (of the one table) or of all rows of the tables."""
+        """Time the measurement of `rows` (of the one table) or of all rows of the tables, each `passes` times."""
         lengths = np.concatenate([t.lengths for t in tables]) if rows is None else tables[0].lengths[rows]
-        tokens = int(lengths.sum())
+        tokens = passes * int(lengths.sum())
         began = time.perf_counter()
         yield
         flops, predicted = 0.0, None

@@ -27,6 +27,7 @@ from engine.models.loading import LanguageModel
 from engine.models.table import TokenTable
 from engine.progress import Reporter
 from engine.runs.config import ScoreConfig
+from engine.runs.costs import TARGET_PASSES
 from engine.runs.embedding import RowEmbedding
 from engine.runs.jobfolder import JobFolder
 from engine.runs.ledger import Ledger
@@ -102,7 +103,7 @@ class Measurer:
         Target gradients are never conditioned. Raises `EngineError` where a set has no usable item.
         """
         self.tables = [table for _, table in tables]
-        with self.ledger.phase("target gradients", tables=[table for _, table in tables]):
+        with self.ledger.phase("target gradients", tables=self.tables, passes=TARGET_PASSES):
             self.reporter.phase("target gradients", sum(len(table) for _, table in tables))
             parts = [self._target_set(index, name, table) for index, (name, table) in enumerate(tables)]
         sets: dict[str, list[int]] = {}

@@ -15,7 +15,7 @@ import numpy as np
 from engine.models.sources import resolve
 from engine.models.tokens import TokenTable, tokenize
 from engine.runs.config import NEEDS_TARGET, ScoreConfig
-from engine.runs.costs import Speed, embedding_flops, gradient_flops
+from engine.runs.costs import TARGET_PASSES, Speed, embedding_flops, gradient_flops
 from engine.runs.inputs import View, take_view
 from engine.runs.scoring_job import NO_MODEL
 from engine.runs.speeds import known_speed, measure_speed, remember_speed, speed_key
@@ -119,7 +119,9 @@ def phases_of(config: ScoreConfig, sizes: _Sizes, speed: Speed, *, warm: bool) -
     if warm:
         share = config.warm_up_fraction * config.warm_up_epochs
         found.append(_gradient_phase("warm-up", round(share * sizes.rows), round(share * sizes.tokens), speed))
-    found.append(_gradient_phase("target gradients", sum(sizes.targets.values()), sizes.target_tokens, speed))
+    found.append(
+        _gradient_phase("target gradients", sum(sizes.targets.values()), TARGET_PASSES * sizes.target_tokens, speed)
+    )
     if config.method != "landmark":
         name = "exact gradients" if config.method == "exact" else "directional scores"
         return (*found, *_gradient_phases(sizes, speed, sizes.rows, name))

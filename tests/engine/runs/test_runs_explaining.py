@@ -1,11 +1,13 @@
 """Explanations of a run's scores, and second-order weights from what a run kept."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.__main__ import main
 from engine.errors import EngineError
 from engine.influence.quadratic import Quadratic
 from engine.influence.weights import solve_weights
@@ -90,3 +92,23 @@ def test_second_order_weights_take_the_curvature_that_the_run_kept(project: Proj
 def test_curvature_needs_inner_products(config: ScoreConfig) -> None:
     with pytest.raises(EngineError, match="unit=inner-product"):
         replace(config, curvature=6)
+
+
+def test_the_shell_reports_trust_cost_and_reasons(
+    project: Project, config: ScoreConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(project, replace(config, landmarks=30, refine="5"))
+    assert main(["report", str(project.path), "--run", "it"]) == 0
+    told = capsys.readouterr().out
+    assert "Refinement of the top 5:" in told and "Settings kept" in told
+    assert "predicted" in told and "embeddings" in told
+    assert len(told.splitlines()) == len(set(told.splitlines())), "something is said twice"
+    status = load_array(project.artifacts / run.artifact, "status")
+    rows = [int(np.flatnonzero(status == 2)[0]), int(np.flatnonzero(status == 1)[0])]
+    assert main(["explain", str(project.path), *(f"row-{row}" for row in rows), "--run", "it"]) == 0
+    told = capsys.readouterr().out
+    assert "carried by the landmarks below" in told and "Measured exactly" in told and "helps most: " in told
+    assert main(["explain", str(project.path), "row-1", "--run", "it", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["explanations"][0]["row"] == 1
+    assert main(["report", str(project.path), "--run", "gone"]) == 1
+    assert capsys.readouterr().err.startswith("Error: ")

@@ -411,3 +411,37 @@ def test_a_subset_of_the_parameters_gives_a_whole_run(tmp_path, model_path, sett
     np.testing.assert_allclose(found["columns"][measured], exact["columns"][measured], rtol=2e-3, atol=1e-5)
     plain = scored(job(tmp_path / "p", model_path, EXACT, pool, SETS))
     assert not np.allclose(exact["columns"], plain["columns"], rtol=1e-2)
+
+
+def test_identical_rows_are_scored_and_the_audit_says_that_it_cannot_judge(tmp_path, model_path):
+    found = scored(job(tmp_path / "j", model_path, SMALL, rows_of(1, 25) * 120, SETS))
+    assert np.isfinite(found["score"]).all() and np.ptp(found["score"]) < 1e-4
+    assert found["summary"]["fidelity"]["spearman"] is None
+    assert any("The audit cannot say" in note for note in found["summary"]["notes"])
+
+
+def test_a_target_item_in_the_pool_is_its_own_best(tmp_path, model_path):
+    pool = [*rows_of(40, 26), SETS["b"][1]]
+    found = scored(job(tmp_path / "j", model_path, replace(EXACT, targets=("b",)), pool, {"b": SETS["b"]}))
+    assert found["matrix"][40].argmax() == 1 and found["matrix"][40, 1] == pytest.approx(1, abs=1e-3)
+    assert np.isfinite(found["score"]).all()
+
+
+def test_a_broken_model_is_one_error_and_writes_nothing(tmp_path, model_path):
+    broken = tmp_path / "broken"
+    model = LlamaForCausalLM.from_pretrained(model_path)
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
+    model.save_pretrained(broken)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (broken / name).write_bytes((model_path / name).read_bytes())
+    folder = job(tmp_path / "j", broken, SMALL, rows_of(60, 27), SETS)
+    with pytest.raises(EngineError, match="no usable item"):
+        run_score(folder, Silent())
+    assert list(folder.output.iterdir()) == []
+
+
+@pytest.mark.parametrize("refine", ["1", "100%"])
+def test_refining_for_one_row_and_for_all_rows_is_defined(tmp_path, model_path, refine):
+    found = scored(job(tmp_path / "j", model_path, replace(SMALL, landmarks=40, refine=refine), rows_of(100, 28), SETS))
+    assert np.isfinite(found["score"]).all() and found["summary"]["refinement"]["k"] == (1 if refine == "1" else 100)

@@ -78,6 +78,8 @@ def _measured(method: str) -> dict[str, Any]:
     keep = three.number_input("Random share of the weights, in %", 0.0001, 100.0, 100.0, 5.0, key="score_keep",
                               help="Takes a seeded random share of the weights of each layer.")  # fmt: skip
     found["keep"] = keep / 100
+    found["with_embeddings"] = one.toggle("Token embedding and head too", key="score_with_embeddings")
+    found["with_norms"] = two.toggle("Norms too", key="score_with_norms")
     found["max_length"] = int(one.number_input(
         "Longest sample in tokens", 16, 1 << 20, DEFAULTS.max_length, key="score_length",
         help="Longer samples lose the beginning of their prompt, never the whole response.",
@@ -148,6 +150,10 @@ def _embedding(name: str) -> dict[str, Any]:
         found["gradient_sites"] = three.selectbox(
             "Layers in the embedding", get_args(Sites), format_func=_in(SITES_NAMES), key="score_g_sites"
         )
+        leave = one.number_input("Leave the model after block", 1, 1024, None, key="score_early_exit",
+            placeholder="the last one", help="An early exit runs the first blocks alone: cheaper on deep models, and "
+            "less faithful. Losses are then known for measured samples alone.")  # fmt: skip
+        found["early_exit"] = int(leave) if leave is not None else None
     if name in ("jvp", "auto"):
         found["jvp_blocks"] = int(one.number_input("First blocks", 1, 1024, DEFAULTS.jvp_blocks, key="score_j_blocks"))
         found["jvp_tangents"] = int(two.number_input("Tangents", 1, 64, DEFAULTS.jvp_tangents, key="score_j_tangents"))

@@ -16,11 +16,17 @@ RunName = Annotated[str, typer.Option(metavar="NAME", help="The run.")]
 @app.command()
 def report(project: ProjectPath, run: RunName, as_json: AsJson = False) -> None:
     """Say how far a run's scores can be trusted, what it measured, and what it cost beside what was predicted."""
-    summary = project_at(project).run(run).summary
+    from engine.runs.within import sentence, within
+
+    place = project_at(project)
+    record = place.run(run)
+    summary = record.summary
     if as_json:
         print_json(run=run, **{name: value for name, value in summary.items() if name != "problems"})
         return
-    for line in described(summary):
+    inside = sentence(within(place, record))
+    fidelity, *others = described(summary)
+    for line in (fidelity, *([inside] if inside else []), *others):
         print(line)
     cost = [_cost(entry) for entry in summary.get("cost", [])]
     print_table(("phase", "rows", "tokens", "FLOPs", "predicted", "measured"), cost, empty="No cost was recorded.")

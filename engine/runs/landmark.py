@@ -8,7 +8,8 @@
 
 Beside the arrays of `scoring`: `features.npy` (n, e) float32, `variance.npy` (n,) the posterior variance in units of
 the kernel, and `sigma.npy`, `low.npy`, `high.npy` (n,) float32, the standard deviation of a propagated score and its
-calibrated interval, in units of the score (measured rows: 0 and the score itself).
+calibrated interval, in units of the score (measured rows: 0 and the score itself). `audit_rows.npy` (m,) with
+`audit_exact.npy` and `audit_estimated.npy` (m, s) keep the audit for reports by any field.
 """
 
 from dataclasses import asdict, dataclass
@@ -117,6 +118,8 @@ def score_landmark(measurer: Measurer, pool: TokenTable, usable: np.ndarray, tar
     refinement = refine_scores(config, scored, features, fitted, distilled, trust, combine, measured, setting.ridge)
     if config.curvature:
         _add_curvature(scored, measurer, pool, first, features, setting.ridge, targets)
+    scored.arrays |= {"audit_rows": audit.rows, "audit_exact": distilled.audit_exact}
+    scored.arrays["audit_estimated"] = distilled.audit_estimated
     _mark(scored, landmarks=adapted.landmarks.rows, tuning=tuning.rows, audit=audit.rows)
     scored.summary |= {
         "fidelity": report.fidelity,

@@ -8,7 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts import trust
+from engine.runs.within import sentence, within
+from engine.store.project import Project
+from pages.parts import reads, trust
 from pages.parts.run_choice import View
 from pages.parts.tables import table
 from pages.parts.trust import measure
@@ -41,6 +43,17 @@ def report(view: View) -> None:
     _uncertainty(summary.get("uncertainty"), summary.get("counts", {}))
     _per_target(found)
     st.caption(plain(length_sentence(found)))
+
+
+def within_sources(project: Project, view: View) -> None:
+    """Whether the scores order samples beyond telling the sources apart, where the pool has sources."""
+    found = reads.by_state(project, "columns")
+    if "source" not in found or not view.scores.summary.get("fidelity"):
+        return
+    record = view.record
+    told = reads.by_pool(project, "within", lambda: sentence(within(project, record)), record.artifact)
+    if told:
+        st.caption(plain(told))
 
 
 def shown(figure: dict[str, Any]) -> str:

@@ -41,6 +41,7 @@ def detail(project: Project, view: View) -> None:
     with left:
         st.markdown("**How far to trust it**")
         fidelity.report(view)
+        fidelity.within_sources(project, view)
     with right:
         st.markdown("**Scores**")
         st.caption(plain(_counts(view)))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from engine.__main__ import main
 from engine.errors import EngineError
@@ -16,6 +17,7 @@ from engine.runs.config import ScoreConfig
 from engine.runs.explaining import explain, explainer
 from engine.runs.jobs import create_job
 from engine.runs.scored import LANDMARK
+from engine.runs.within import sentence, within
 from engine.runs.work import work
 from engine.store.artifacts import load_array
 from engine.store.project import Project
@@ -102,6 +104,7 @@ def test_the_shell_reports_trust_cost_and_reasons(
     told = capsys.readouterr().out
     assert "Refinement of the top 5:" in told and "Settings kept" in told
     assert "predicted" in told and "embeddings" in told
+    assert "Within each source" in told
     assert len(told.splitlines()) == len(set(told.splitlines())), "something is said twice"
     status = load_array(project.artifacts / run.artifact, "status")
     rows = [int(np.flatnonzero(status == 2)[0]), int(np.flatnonzero(status == 1)[0])]
@@ -112,3 +115,19 @@ def test_the_shell_reports_trust_cost_and_reasons(
     assert json.loads(capsys.readouterr().out)["explanations"][0]["row"] == 1
     assert main(["report", str(project.path), "--run", "gone"]) == 1
     assert capsys.readouterr().err.startswith("Error: ")
+
+
+def test_fidelity_within_a_field_is_that_of_the_audit_rows(project: Project, config: ScoreConfig) -> None:
+    run = run_of(project, replace(config, audit=20, landmarks=16))
+    folder = project.artifacts / run.artifact
+    rows, exact, said = (load_array(folder, f"audit_{name}") for name in ("rows", "exact", "estimated"))
+    found = within(project, run)
+    assert found is not None and set(found.groups) <= {"s0", "s1", "s2"}
+    sources = project.column("source")[rows]
+    for name, measure in found.groups.items():
+        inside = sources == name
+        assert measure.n == inside.sum()
+        if measure.value is not None:
+            pair = exact[inside].mean(axis=1), said[inside].mean(axis=1)
+            assert measure.value == pytest.approx(spearmanr(*pair).statistic, abs=1e-6)
+    assert within(project, run, field="nothing") is None and sentence(None) == ""

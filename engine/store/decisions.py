@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.errors import EngineError
 from engine.store import reading
@@ -165,7 +166,7 @@ def _log(con: duckdb.DuckDBPyConnection, where: str, values: list[object]) -> _L
     table = con.sql(query, params=values).to_arrow_table()
     lists = [table.column(name).combine_chunks() for name in ("rows", "decisions", "previous")]
     rows, decisions, previous = (np.asarray(_flat(column)) for column in lists)
-    lengths = np.asarray(pa.compute.list_value_length(_whole(lists[0])))
+    lengths = np.asarray(pc.list_value_length(_whole(lists[0])))
     return _Log(np.repeat(table.column("batch").to_numpy(), lengths), rows, decisions, previous)
 
 

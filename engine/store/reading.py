@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.errors import EngineError
 from engine.store.catalogue import first
@@ -243,7 +244,7 @@ def _plain_column(values: pa.ChunkedArray) -> np.ndarray:
 
 def _json_column(values: pa.ChunkedArray) -> np.ndarray:
     """Values from their JSON texts; columns of numbers are parsed at once, others value by distinct value."""
-    known = pa.compute.if_else(pa.compute.equal(values, "null"), None, values)
+    known = pc.if_else(pc.equal(values, "null"), None, values)
     if known.null_count < len(known):
         for kind in (pa.int64(), pa.float64()):
             try:

@@ -53,7 +53,11 @@ def test_from_a_file_to_an_exported_file(tmp_path: Path, pool: Path) -> None:
     assert {"id", "row", "file", "line", "status", "score", "target:gsm8k"} <= set(table.column_names)
     assert "target:bbh" not in table.column_names
 
+    told = engine("report", project, "--run", "first").stdout
+    assert told.startswith("Spearman with exact scores") and "Within each source" in told and "predicted" in told
+
     best = table.sort_by([("score", "descending")])["id"].to_pylist()
+    assert "helps most: gsm8k, item" in engine("explain", project, best[0], "--run", "first").stdout
     engine("decide", project, best[0], "reject", "--by", "tester")
     engine("decide", project, best[-1], "approve", "--by", "tester")
     engine("select", project, "--run", "first", "--size", "10%", "--strategy", "top", "--name", "subset")

@@ -49,6 +49,11 @@ def gradient_flops(speed: Speed, tokens: int) -> float:
     return float((FORWARD + BACKWARD) * speed.parameters * tokens)
 
 
+def curvature_flops(speed: Speed, landmarks: int, target_tokens: int) -> float:
+    """FLOPs of one Hessian product over the target set per landmark: 12N a token (`influence.curvature`)."""
+    return 2 * gradient_flops(speed, landmarks * target_tokens)
+
+
 def embedding_flops(speed: Speed, config: ScoreConfig, tokens: int) -> float:
     """FLOPs of embedding rows of so many tokens; sentence embeddings count as their own model's, which is not known."""
     depth = max(speed.depth, 1)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.influence.curvature import curvature_cost
 from engine.influence.distillation import Distilled, Measured, distil
 from engine.influence.landmarks import audit_rows, cover_landmarks
 from engine.influence.regression import RidgeConfig
@@ -152,7 +153,15 @@ def _add_curvature(
     drawn = np.random.default_rng((config.seed, 8)).permutation(landmarks.rows[good])[: config.curvature]
     items = [np.asarray(targets.items[name]) for name in targets.names]
     weights = list(config.set_weights(targets.names).values())
-    with measurer.ledger.part("curvature"):
+    items_tokens = sum(int(table.lengths[rows].sum()) for table, rows in zip(measurer.tables, items))
+    cost = curvature_cost(
+        measurer.parameters.sites,
+        landmarks=len(drawn),
+        landmark_tokens=int(pool.lengths[drawn].sum()),
+        target_tokens=items_tokens,
+    )
+    count = len(drawn)
+    with measurer.ledger.part("curvature", rows=count, tokens=count * items_tokens, flops=cost.flops):
         loss = target_loss(measurer.lm, config, measurer.parameters, measurer.tables, items, weights)
         found = curvature_of(
             measurer.lm,

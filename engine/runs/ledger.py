@@ -38,11 +38,11 @@ class Ledger:
         self.entries: list[Entry] = []
 
     @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Time a block that measures no rows."""
+    def part(self, name: str, *, rows: int = 0, tokens: int = 0, flops: float = 0.0) -> Iterator[None]:
+        """Time a block that is no plain measurement of rows; the caller says what it amounts to."""
         began = time.perf_counter()
         yield
-        self.entries.append(Entry(name, 0, 0, 0.0, _since(began), None))
+        self.entries.append(Entry(name, rows, tokens, flops, _since(began), None))
 
     @contextmanager
     def phase(

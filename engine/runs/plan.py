@@ -15,7 +15,7 @@ import numpy as np
 from engine.models.sources import resolve
 from engine.models.tokens import TokenTable, tokenize
 from engine.runs.config import NEEDS_TARGET, ScoreConfig
-from engine.runs.costs import TARGET_PASSES, Speed, embedding_flops, gradient_flops
+from engine.runs.costs import TARGET_PASSES, Speed, curvature_flops, embedding_flops, gradient_flops
 from engine.runs.inputs import View, take_view
 from engine.runs.scoring_job import NO_MODEL
 from engine.runs.speeds import known_speed, measure_speed, remember_speed, speed_key
@@ -137,6 +137,10 @@ def phases_of(config: ScoreConfig, sizes: _Sizes, speed: Speed, *, warm: bool) -
     if config.fidelity is not None:
         more = min(config.max_landmarks or 2 * landmarks, sizes.rows) - landmarks
         found += _gradient_phases(sizes, speed, max(0, more), "more landmarks, at most")
+    if config.curvature:
+        products = config.curvature * sizes.target_tokens
+        flops = curvature_flops(speed, config.curvature, sizes.target_tokens)
+        found.append(Phase("curvature", config.curvature, products, flops, 2 * speed.gradients * products))
     if config.refine:
         most = min(math.floor(config.refine_budget * sizes.rows), sizes.rows - landmarks - audit)
         found += _gradient_phases(sizes, speed, max(0, most), "refinement, at most")

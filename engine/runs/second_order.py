@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from engine.gradients.conditioning import Step, gradient_descent
-from engine.gradients.exact import Direction, weighted_gradient
+from engine.gradients.exact import Direction
 from engine.gradients.hessian import TargetLoss
+from engine.gradients.unprojected import row_gradients
 from engine.influence.curvature import landmark_curvature
 from engine.influence.regression import KernelRidge, RidgeConfig
 from engine.models.batches import Batch, collate, plan_batches
@@ -71,7 +72,7 @@ def curvature_of(
 
     def gradient(index: int) -> Direction:
         batch = collate(pool, rows[index : index + 1], pad_id=lm.pad_id, device=lm.device)
-        found = weighted_gradient(lm, [batch], [torch.ones(1)], parameters.sites)
+        (found,) = row_gradients(lm, parameters.sites, batch)
         return found if parameters.mask is None else tuple(g * m for g, m in zip(found, parameters.mask))
 
     step: Step = parameters.step or gradient_descent(eta=parameters.eta)

@@ -76,6 +76,18 @@ def test_adaptive_rounds_and_refinement_are_upper_bounds(
     assert phases["refinement, at most"] == 10
 
 
+def test_second_order_weights_cost_a_product_over_the_targets_per_landmark(
+    project: Project, config: ScoreConfig, measured: list[str]
+) -> None:
+    plain = {phase.name: phase for phase in plan(project, replace(config, unit="inner-product")).phases}
+    made = plan(project, replace(config, unit="inner-product", curvature=4))
+    phases = {phase.name: phase for phase in made.phases}
+    assert "curvature" not in plain
+    assert phases["curvature"].rows == 4
+    assert phases["curvature"].tokens == 4 * phases["target gradients"].tokens // 2
+    assert phases["curvature"].flops == 12 * 1000 * phases["curvature"].tokens
+
+
 def test_larger_pools_are_estimated_from_a_sample_and_say_so(
     project: Project, config: ScoreConfig, measured: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -347,6 +347,8 @@ def test_second_order_pieces_are_kept_with_the_run(tmp_path, model_path):
     assert found["curvature"].shape == (8, 8) and found["coefficients"].shape == (120, 8)
     np.testing.assert_allclose(found["curvature"], found["curvature"].T)
     assert np.isfinite(found["coefficients"]).all() and found["summary"]["curvature"]["eta"] > 0
+    cost = next(entry for entry in found["summary"]["cost"] if entry["name"] == "curvature")
+    assert cost["rows"] == 8 and cost["flops"] > 0
 
 
 def test_every_phase_is_counted_and_predicted(tmp_path, model_path):

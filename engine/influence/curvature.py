@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
+import torch
 
 from engine.errors import EngineError
 from engine.gradients.conditioning import Step
@@ -43,13 +44,19 @@ def corrected_direction(target: TargetLoss, step: Step, *, curvature: bool = Tru
 
     Without `curvature` u = a ⊙ g_T, the first-order direction. Raises `EngineError` where the step lacks a parameter.
     """
-    found = target.gradient()
+    return conditioned(
+        corrected(target.gradient(), target, step) if curvature else target.gradient(), target.sites, step
+    )
+
+
+def corrected(gradient: Direction, target: TargetLoss, step: Step) -> Matrices:
+    """g_T − η H_T b from a target gradient g_T: what an optimiser's step that has gathered momentum b leaves of it."""
     shifts = [step.shift(site) for site in target.sites]
-    if curvature and any(shift is not None for shift in shifts):
-        direction = [g.new_zeros(g.shape) if b is None else b.to(g) for g, b in zip(found, shifts, strict=True)]
-        bent = target.product(direction)
-        found = tuple(g - step.eta * h for g, h in zip(found, bent, strict=True))
-    return conditioned(found, target.sites, step)
+    if all(shift is None for shift in shifts):
+        return tuple(gradient)
+    direction = [torch.zeros_like(g) if b is None else b.to(g) for g, b in zip(gradient, shifts, strict=True)]
+    bent = target.product(direction)
+    return tuple(g - step.eta * h.to(g) for g, h in zip(gradient, bent, strict=True))
 
 
 def conditioned(gradient: Direction, sites: Sequence[Site], step: Step) -> Matrices:

@@ -48,6 +48,12 @@ class Measured:
         pairs = ((getattr(self, name), getattr(other, name)) for name in ("rows", "columns", "items"))
         return Measured(*(np.concatenate(pair) for pair in pairs))
 
+    def fittable(self, embeddings: np.ndarray) -> "Measured":
+        """The rows that have both finite scores and a finite embedding in `embeddings` (n, e)."""
+        good = np.isfinite(self.columns).all(axis=1) & np.isfinite(self.items).all(axis=1)
+        good &= np.isfinite(np.asarray(embeddings[self.rows])).all(axis=1)
+        return Measured(self.rows[good], self.columns[good], self.items[good])
+
     @classmethod
     def none(cls, sets: int, items: int = 0) -> "Measured":
         """No row at all."""
@@ -113,9 +119,9 @@ def distil(
     exact = _joined(landmarks, audit)
     fitted = _fittable(embeddings, landmarks)
     rule = Propagation.fit(
-        np.asarray(embeddings[landmarks.rows[fitted]]),
-        landmarks.columns[fitted],
-        landmarks.items[fitted],
+        np.asarray(embeddings[fitted.rows]),
+        fitted.columns,
+        fitted.items,
         names=sets,
         config=config or RidgeConfig(),
     )
@@ -138,8 +144,8 @@ def distil(
         variance=variance,
         plain=plain,
         maps=rule.maps,
-        fitted_rows=landmarks.rows[fitted],
-        fitted_exact=combine(landmarks.columns[fitted]),
+        fitted_rows=fitted.rows,
+        fitted_exact=combine(fitted.columns),
         fitted_left_out=combine(rule.left_out),
         fitted_variance=rule.ridge.leave_one_out_variance(),
         audit_exact=columns[audit.rows],
@@ -148,7 +154,7 @@ def distil(
         matrix=matrix,
         item_maps=rule.item_maps,
         rule=rule,
-        notes=(*rule.notes, *_left_out_notes(int((~fitted).sum()))),
+        notes=(*rule.notes, *_left_out_notes(len(landmarks.rows) - len(fitted.rows))),
     )
 
 
@@ -167,16 +173,15 @@ def _joined(landmarks: Measured, audit: Measured) -> Measured:
     return landmarks + audit
 
 
-def _fittable(embeddings: np.ndarray, landmarks: Measured) -> np.ndarray:
-    """Which landmarks (l,) have both a finite embedding and finite scores. Raises `EngineError` for none."""
-    good = np.isfinite(landmarks.columns).all(axis=1) & np.isfinite(landmarks.items).all(axis=1)
-    good &= np.isfinite(np.asarray(embeddings[landmarks.rows])).all(axis=1)
-    if not good.any():
+def _fittable(embeddings: np.ndarray, landmarks: Measured) -> Measured:
+    """The landmarks that can be fitted to. Raises `EngineError` for none."""
+    fitted = landmarks.fittable(embeddings)
+    if not len(fitted.rows):
         raise EngineError(
-            f"None of the {len(good)} landmarks has both an embedding and a gradient, so nothing can be propagated. "
-            "Choose more landmarks, or the method 'exact'. Nothing was scored."
+            f"None of the {len(landmarks.rows)} landmarks has both an embedding and a gradient, so nothing can be "
+            "propagated. Choose more landmarks, or the method 'exact'. Nothing was scored."
         )
-    return good
+    return fitted
 
 
 def _stream(

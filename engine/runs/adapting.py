@@ -79,11 +79,10 @@ def adapt(
 
 
 def _fitted(features: np.ndarray, landmarks: Measured, ridge: RidgeConfig) -> Propagation:
-    good = np.isfinite(landmarks.columns).all(axis=1) & np.isfinite(np.asarray(features[landmarks.rows])).all(axis=1)
-    names = [str(j) for j in range(landmarks.columns.shape[1])]
-    columns = landmarks.columns[good]
+    good = landmarks.fittable(features)
+    names = [str(j) for j in range(good.columns.shape[1])]
     return Propagation.fit(
-        np.asarray(features[landmarks.rows[good]]), columns, columns[:, :0], names=names, config=ridge
+        np.asarray(features[good.rows]), good.columns, good.columns[:, :0], names=names, config=ridge
     )
 
 

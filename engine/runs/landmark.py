@@ -149,8 +149,7 @@ def _add_curvature(
 ) -> None:
     """Q_L and C over the first landmarks, in the order of a seeded draw, as files and notes of the run."""
     config = measurer.config
-    good = np.isfinite(landmarks.columns).all(axis=1) & np.isfinite(np.asarray(features[landmarks.rows])).all(axis=1)
-    drawn = np.random.default_rng((config.seed, 8)).permutation(landmarks.rows[good])[: config.curvature]
+    drawn = np.random.default_rng((config.seed, 8)).permutation(landmarks.fittable(features).rows)[: config.curvature]
     items = [np.asarray(targets.items[name]) for name in targets.names]
     weights = list(config.set_weights(targets.names).values())
     items_tokens = sum(int(table.lengths[rows].sum()) for table, rows in zip(measurer.tables, items))

@@ -20,6 +20,7 @@ from engine.gradients.exact import Direction, conditioned, stack_directions, wei
 from engine.gradients.measured import measured_rows
 from engine.gradients.persample import projected_gradients
 from engine.gradients.projection import FactoredProjection
+from engine.influence.curvature import corrected
 from engine.influence.distillation import Measured
 from engine.influence.scores import Combination, TargetSide
 from engine.models.batches import Batch, collate, map_batches, plan_batches
@@ -136,7 +137,7 @@ class Measurer:
             raise EngineError(f"The target set {name!r} has no usable item ({reasons}). Nothing was scored.")
         share = 1 / norms[good] if self.config.unit == "cosine" else np.ones(len(good))
         direction = self._direction(table, good, np.asarray(share / len(good), dtype=np.float32))
-        if self.config.curvature and self.parameters.step is not None:
+        if self.config.curvature:
             direction = self._corrected(direction, table, good)
         problems = {f"{name}, item {row + 1}": reason for row, reason in aside.items()}
         return _TargetSet(direction, np.asarray(grads[good]), np.asarray(norms[good]), good, problems)
@@ -144,12 +145,10 @@ class Measurer:
     def _corrected(self, direction: Direction, table: TokenTable, rows: np.ndarray) -> Direction:
         """g_T − η H_T b, the direction of an optimiser's step that has gathered momentum (METHODS section 1)."""
         step = self.parameters.step
-        shifts = [None if step is None else step.shift(site) for site in self.parameters.sites]
-        if step is None or all(shift is None for shift in shifts):
+        if step is None:
             return direction
         target = target_loss(self.lm, self.config, self.parameters, [table], [rows], [1.0])
-        bent = target.product([torch.zeros_like(u) if b is None else b for u, b in zip(direction, shifts)])
-        return tuple(u - step.eta * h for u, h in zip(direction, bent))
+        return corrected(direction, target, step)
 
     def _direction(self, table: TokenTable, rows: np.ndarray, weights: np.ndarray) -> Direction:
         """Σ_j w_j ∇ℓ_j over rows of a table."""

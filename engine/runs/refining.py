@@ -119,12 +119,9 @@ def _learn(
     scores = combine(taken.columns)
     pool.known[taken.rows] = scores
     pool.estimate[taken.rows[~np.isfinite(scores)]] = np.nan
-    everything = fitted + taken
-    good = np.isfinite(everything.columns).all(axis=1)
-    good &= np.isfinite(np.asarray(features[everything.rows])).all(axis=1)
-    columns = everything.columns[good]
+    known = (fitted + taken).fittable(features)
     rule = Propagation.fit(
-        np.asarray(features[everything.rows[good]]), columns, columns[:, :0], names=distilled.sets, config=ridge
+        np.asarray(features[known.rows]), known.columns, known.columns[:, :0], names=distilled.sets, config=ridge
     )
     cut = float(done.score[done.chosen[-1]])
     near = np.abs(pool.estimate - cut) <= REACH * np.maximum(pool.sigma * done.sigma_factor, 1e-12)

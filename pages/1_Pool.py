@@ -1,4 +1,4 @@
-"""Pool: bring in the samples to choose from and the targets to get better at."""
+"""Pool: bring in the samples to choose from, the targets to get better at, and the data already owned."""
 
 import streamlit as st
 

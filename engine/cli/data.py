@@ -1,4 +1,4 @@
-"""Commands that bring data in: demo, add-pool, add-target."""
+"""Commands that bring data in: demo, add-pool, add-target, add-owned."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,6 +55,20 @@ def add_target(
 
     place = project_at_or_new(project)
     _tell(file, intake.add_target(place, name, file, mapping=schema))
+
+
+@app.command("add-owned")
+def add_owned(
+    project: ProjectPath,
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="JSONL, JSON, Parquet, CSV, or a data set.")],
+    schema: Schema = "auto",
+) -> None:
+    """Add files as data already owned: samples trained on anyway, which a selection can be made complementary to."""
+    from engine.runs import intake
+
+    place = project_at_or_new(project)
+    for file in files:
+        _tell(file, intake.add_owned(place, file, mapping=schema))
 
 
 def _tell(file: str, report: Any) -> None:

@@ -42,7 +42,10 @@ def add_target(
 def add_owned(
     project: Project, source: Source, *, mapping: AsMapping = "auto", reporter: Reporter | None = None
 ) -> IntakeReport:
-    """Add the rows of `source` as data already owned, against which a selection can be made complementary."""
+    """Add the rows of `source` to the data already owned, to which a selection can be made complementary.
+
+    Owned data is one unnamed set of any number of files; otherwise as `add_pool`.
+    """
     return _add(project, "owned", "", source, mapping, reporter)
 
 

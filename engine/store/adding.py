@@ -17,13 +17,15 @@ from engine.store.reading import ENGINE_ID, files, set_id_of
 from engine.store.records import ROLES, FileRecord, IntakeReport, now
 from engine.store.staging import Staged
 
+UNNAMED = {"pool": "The pool", "owned": "Owned data"}
+
 
 def check_set(role: str, set_name: str) -> None:
     """Refuse an unknown role and a set name that the command line or the scores file could not carry."""
     if role not in ROLES:
         raise EngineError(f"{role!r} is no role; expected one of {', '.join(ROLES)}. Nothing was added.")
-    if role == "pool" and set_name:
-        raise EngineError(f"The pool is one set and has no name; got {set_name!r}. Nothing was added.")
+    if role in UNNAMED and set_name:
+        raise EngineError(f"{UNNAMED[role]} is one set and has no name; got {set_name!r}. Nothing was added.")
     if role == "target" and not set_name:
         raise EngineError("A target set needs a name. Nothing was added.")
     bad = set_name != set_name.strip() or len(set_name) > 100 or any(c == "," or not c.isprintable() for c in set_name)

@@ -118,7 +118,7 @@ class Project:
         *,
         reporter: Reporter | None = None,
     ) -> IntakeReport:
-        """Add a file's rows to the pool ("" as set name), a target set or an owned set: all of them or none.
+        """Add a file's rows to the pool ("" as set name), a target set or the owned data ("" too): all or none.
 
         The same content in the set again changes nothing (`already`). Rows are staged first and imported in one
         transaction. Raises `EngineError` if no row is usable or a target set of the name has other content.
@@ -162,6 +162,7 @@ class Project:
                 bad=sum(f.bad for f in pool),
                 duplicates=sum(f.duplicates for f in pool),
                 targets={t.name: t.rows for t in reading.targets(con)},
+                owned=reading.size(con, "owned", ""),
                 decisions={name: int(codes[code]) for name, code in decisions.DECISIONS.items()},
             )
 

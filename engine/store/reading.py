@@ -180,7 +180,8 @@ def parsed(values: tuple[Any, ...], *places: int) -> list[Any]:
 
 
 def _called(role: str, set_name: str) -> str:
-    return "the pool" if role == "pool" else f"the {role} set {set_name!r}"
+    unnamed = {"pool": "the pool", "owned": "the owned data"}
+    return unnamed.get(role, f"the {role} set {set_name!r}")
 
 
 def _fetch(

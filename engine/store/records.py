@@ -64,12 +64,14 @@ class TargetSet:
 
 @dataclass(frozen=True)
 class Counts:
-    """Sizes: usable and bad pool rows, duplicates among the usable, rows per target set, pool rows per decision."""
+    """Sizes: usable and bad pool rows, duplicates among the usable, rows per target set, rows already owned, pool rows
+    per decision."""
 
     pool: int
     bad: int
     duplicates: int
     targets: dict[str, int]
+    owned: int
     decisions: dict[str, int]
 
 

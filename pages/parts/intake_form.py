@@ -10,7 +10,7 @@ from engine.data.intake import Preview, preview
 from engine.data.samples import prompt_text, response_text
 from engine.data.schemas import SCHEMAS, Mapping
 from engine.errors import EngineError
-from engine.runs.intake import add_pool, add_target
+from engine.runs.intake import add_owned, add_pool, add_target
 from engine.store.project import Project
 from engine.store.records import IntakeReport
 from pages.parts import paths, state, uploads
@@ -21,7 +21,8 @@ from pages.parts.words import count, plain, shorten
 
 SHOWN = 50
 AUTO, FIELDS = "auto", "fields"
-ROLES = {"pool": "The pool", "target": "A target set"}
+ROLES = {"pool": "The pool", "target": "A target set", "owned": "Data you already own"}
+OWNED_HELP = "Samples you already train on; a selection can be made complementary to them."
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def form(project: Project) -> None:
     name = ""
     if role == "target":
         name = st.text_input("Name of the target set", key="intake_name", max_chars=60, placeholder="gsm8k", width=340)
+    if role == "owned":
+        st.caption(OWNED_HELP)
     with errors_shown():
         source = _source()
         if source is not None:
@@ -152,21 +155,22 @@ def _show(found: Preview) -> None:
 
 
 def _add_button(project: Project, role: str, name: str, source: Source, mapping: Mapping, found: Preview) -> None:
-    where = "the pool" if role == "pool" else f"target set {name.strip() or '…'}"
-    ready = bool(found.rows) and (role == "pool" or bool(name.strip()))
+    ready = bool(found.rows) and (role != "target" or bool(name.strip()))
     if role == "target" and not name.strip():
         st.caption("Name the target set above, then add it.")
-    if st.button(plain(f"Add to {where}"), type="primary", key="intake_add", disabled=not ready):
+    label = plain(f"Add to {_where(role, name.strip() or '…')}")
+    if st.button(label, type="primary", key="intake_add", disabled=not ready):
         _add(project, role, name.strip(), source, mapping)
 
 
 def _add(project: Project, role: str, name: str, source: Source, mapping: Mapping) -> None:
     bar = BarReporter()
     try:
-        if role == "pool":
-            report = add_pool(project, source.location, mapping=mapping, reporter=bar)
-        else:
+        if role == "target":
             report = add_target(project, name, source.location, mapping=mapping, reporter=bar)
+        else:
+            add = {"pool": add_pool, "owned": add_owned}[role]
+            report = add(project, source.location, mapping=mapping, reporter=bar)
     except EngineError as error:
         bar.close()
         show_error(error)
@@ -181,10 +185,14 @@ def _add(project: Project, role: str, name: str, source: Source, mapping: Mappin
 
 def outcome(label: str, role: str, name: str, report: IntakeReport) -> str:
     """What the intake did, in one sentence."""
-    where = "the pool" if role == "pool" else f"target set {name}"
+    where = _where(role, name)
     if report.already:
         return f"{label} is in {where} already; nothing was added."
     rows, bad, twice = report.rows, report.bad, report.duplicates
     extra = f", {count(bad, 'row')} set aside" if bad else ""
     extra += f", {count(twice, 'duplicate')} marked" if twice else ""
     return f"{label}: {count(rows, 'row')} added to {where}{extra}."
+
+
+def _where(role: str, name: str) -> str:
+    return {"pool": "the pool", "owned": "the data you own"}.get(role, f"target set {name}")

@@ -17,17 +17,19 @@ PER_PAGE = 100
 def figures(project: Project) -> None:
     """The counts of the project in one line of figures."""
     counts = reads.by_state(project, "counts")
-    places = st.columns(4)
+    places = st.columns(5)
     places[0].metric("Samples in the pool", f"{counts.pool:,}", border=True)
     places[1].metric("Target samples", f"{sum(counts.targets.values()):,}", border=True,
                      help="Samples of all target sets together.")  # fmt: skip
-    places[2].metric(
+    places[2].metric("Samples you own", f"{counts.owned:,}", border=True,
+                     help="Samples you already train on; a selection can be made complementary to them.")  # fmt: skip
+    places[3].metric(
         "Rows set aside",
         f"{_set_aside_total(project):,}",
         border=True,
         help="Not usable; listed below with the reason.",
     )
-    places[3].metric("Exact duplicates", f"{counts.duplicates:,}", border=True,
+    places[4].metric("Exact duplicates", f"{counts.duplicates:,}", border=True,
                      help="Samples whose content occurred earlier. They are marked, not removed.")  # fmt: skip
 
 

@@ -25,6 +25,7 @@ def standing(project: Project) -> Standing:
     facts = (
         count(counts.pool, "sample"),
         count(len(counts.targets), "target set"),
+        *([count(counts.owned, "owned sample")] if counts.owned else []),
         count(len(runs), "run"),
         f"{decided:,} decided",
         count(len(selections), "selection") + (f" ({approved} approved)" if approved else ""),

@@ -23,8 +23,8 @@ from engine.store.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
-    *("demo", "add-pool", "add-target", "plan", "score", "map", "scores", "select", "export", "jobs", "cancel"),
-    *("resume", "approve", "decide", "runs", "doctor", "run-job", "report", "explain"),
+    *("demo", "add-pool", "add-target", "add-owned", "plan", "score", "map", "scores", "select", "export", "jobs"),
+    *("cancel", "resume", "approve", "decide", "runs", "doctor", "run-job", "report", "explain"),
 )
 
 
@@ -134,6 +134,28 @@ def test_intake_tells_what_was_set_aside(project: Path, tmp_path: Path, capsys: 
     assert main(["add-target", str(project), "a,b", str(tmp_path / "target.jsonl")]) == 1
     assert "without commas" in capsys.readouterr().err
     assert main(["add-target", str(project), "sums", str(tmp_path / "pool.jsonl")]) == 1
+
+
+def test_owned_data_is_one_set_of_several_files(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "Say 1.", "completion": "1."}\n{broken\n')
+    files = [str(tmp_path / "mine.jsonl"), str(tmp_path / "target.jsonl")]
+    capsys.readouterr()
+    assert main(["add-owned", str(project), *files]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("1 rows added") == 2
+    assert "mine.jsonl: 1 bad rows set aside (broken JSON" in told.err
+    assert main(["add-owned", str(project), files[1]]) == 0
+    assert "already added, nothing changed" in capsys.readouterr().err
+    found = Project.open(project)
+    counts = found.counts()
+    assert (counts.owned, counts.pool, counts.bad, counts.targets) == (2, 20, 1, {"sums": 1})
+    assert [(row.file, row.line) for row in found.bad_rows()] == [("pool.jsonl", 21), ("mine.jsonl", 2)]
+    assert main(["add-owned", str(project), str(tmp_path / "none.jsonl")]) == 1
+    assert main(["add-owned", str(project)]) == 2
+    assert found.counts() == counts
 
 
 @pytest.mark.usefixtures("in_process")

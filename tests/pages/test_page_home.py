@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from engine.data.samples import Message, Row, SourceInfo
 from engine.runs import jobs
 from engine.store.project import Project
 
@@ -41,6 +42,15 @@ def test_a_scored_project_says_what_to_do_next(pages: Any, make_project: Callabl
     assert any("60 samples" in c and "2 target sets" in c and "1 run" in c for c in captions)
     assert test.button(key="home_go_demo").label == "Go to Review"
     assert test.button(key="home_go_empty").label == "Add data"
+
+
+def test_owned_data_is_among_the_facts_where_there_is_any(pages: Any, make_project: Callable[..., Project]) -> None:
+    info = SourceInfo("/data/owned.jsonl", "c" * 64, 9, "jsonl", {"schema": "chat", "fields": {}})
+    rows = [Row(1, "{}", None, (Message("user", "a"), Message("assistant", "b")), {})]
+    make_project("mine").add_rows("owned", "", info, rows)
+    make_project("none")
+    captions = [c.value for c in pages.open("app.py").caption if "target sets" in c.value]
+    assert sorted("1 owned sample" in c for c in captions) == [False, True]
 
 
 def test_a_bad_name_creates_nothing_and_says_so(pages: Any) -> None:

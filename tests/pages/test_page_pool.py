@@ -58,6 +58,32 @@ def test_a_target_set_needs_a_name(pages: Any, make_project: Callable[..., Proje
     assert {t.name: t.rows for t in project.targets()} == {"sums": 5}
 
 
+def test_owned_data_needs_no_name_and_is_no_target(
+    pages: Any, make_project: Callable[..., Project], file: Path
+) -> None:
+    project = make_project(run=False, plane=False)
+    before = project.counts()
+    test = pages.open("1_Pool.py", project)
+    assert [m.value for m in test.metric][2] == "0"
+    test.segmented_control(key="intake_role").set_value("owned").run()
+    assert any("a selection can be made complementary to them" in c.value for c in test.caption)
+    assert "intake_name" not in [field.key for field in test.text_input]
+    _type(test, file).button(key="intake_add").click().run()
+    assert not test.exception
+    assert "5 rows added to the data you own" in test.success[0].value
+    assert "1 row set aside" in test.success[0].value
+    counts = project.counts()
+    assert (counts.owned, counts.pool, counts.targets) == (5, before.pool, before.targets)
+    figure = next(m for m in test.metric if m.label == "Samples you own")
+    assert figure.value == "5"
+    listed = test.dataframe[-1].value
+    assert listed["Part of"].tolist() == ["pool", "target maths", "target code", "owned"]
+    assert listed["Usable rows"].tolist()[-1] == 5
+    test.session_state["pool_tabs"] = "Rows set aside"
+    test.run()
+    assert test.dataframe[-1].value["Line"].tolist() == [61, 6]
+
+
 @pytest.mark.parametrize("typed", ["/etc/passwd", "/nowhere/at/all.jsonl"])
 def test_a_wrong_path_is_one_error_and_adds_nothing(
     pages: Any, make_project: Callable[..., Project], typed: str

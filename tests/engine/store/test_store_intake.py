@@ -103,6 +103,23 @@ def test_target_sets_number_their_own_rows_and_know_no_pool_duplicates(filled, m
     assert filled.counts().pool == 10
 
 
+def test_owned_data_is_one_set_that_grows_file_by_file(filled, make_row, make_info):
+    before = filled.counts()
+    filled.add_rows("owned", "", make_info("o"), [make_row(1), make_row(2), BadRow(3, "broken", "")])
+    first = filled.set_hash("owned", "")
+    report = filled.add_rows("owned", "", make_info("p"), [make_row(1), make_row(9)])
+    assert (report.rows, report.duplicates) == (2, 1)
+    assert filled.counts().owned == 4
+    assert filled.set_hash("owned", "") != first
+    assert [r.row for r in filled.rows([3, 0], role="owned")] == [3, 0]
+    assert len(filled.bad_rows()) == 1
+    with pytest.raises(EngineError, match="the owned data has 4 usable rows"):
+        filled.rows([4], role="owned")
+    after = filled.counts()
+    assert (before.owned, after.pool, after.bad, after.duplicates) == (0, before.pool, before.bad, before.duplicates)
+    assert (after.targets, filled.pool_hash(), filled.columns()) == ({}, filled.set_hash("pool", ""), filled.columns())
+
+
 def test_the_same_content_again_changes_nothing(filled, make_row, make_info):
     before, counts = filled.stamp(), filled.counts()
 
@@ -131,7 +148,15 @@ def test_a_target_name_stands_for_one_content(filled, make_row, make_info):
 
 @pytest.mark.parametrize(
     ("role", "name"),
-    [("pool", "named"), ("target", ""), ("target", "a,b"), ("target", " a"), ("target", "a\nb"), ("teacher", "x")],
+    [
+        ("pool", "named"),
+        ("target", ""),
+        ("target", "a,b"),
+        ("target", " a"),
+        ("target", "a\nb"),
+        ("teacher", "x"),
+        ("owned", "named"),
+    ],
 )
 def test_bad_set_names_are_refused(project, make_row, make_info, role, name):
     with pytest.raises(EngineError, match="Nothing was added"):

@@ -105,6 +105,16 @@ class ChatRenderer:
         except _Refused as refusal:
             raise Unencodable(f"the chat template refuses this chat: {refusal}") from None
 
+    def prompt(self, messages: "Sequence[Message]") -> str:
+        """The text that asks a model for the turn after `messages`: the chat and its generation prompt.
+
+        Raises `Unencodable` where the template refuses the chat; no system text is folded.
+        """
+        try:
+            return self._text([{"role": m.role, "content": m.content} for m in messages], prompting=True)
+        except _Refused as refusal:
+            raise Unencodable(f"the chat template refuses this chat: {refusal}") from None
+
     def _render_turns(self, chat: Chat, turns: list[int], *, system_folded: bool) -> Rendered:
         text = self._text(chat)
         if chat[0]["role"] == "system" and chat[0]["content"].strip() not in text:

@@ -71,10 +71,13 @@ def last_hidden(model: nn.Module, batch: BatchLike) -> Tensor:
     return base_model(model)(**model_inputs(batch)).last_hidden_state
 
 
-def response_logits(model: nn.Module, batch: BatchLike, where: Predictions) -> Tensor:
-    """Logits (M, V) at the predicting positions, equal to those of a full forward pass."""
+def response_logits(model: nn.Module, batch: BatchLike, where: Predictions, **further: Any) -> Tensor:
+    """Logits (M, V) at the predicting positions, equal to those of a full forward pass.
+
+    `further` arguments of the forward pass (a prefix to go on from, say) come before those of the batch.
+    """
     with _gathered_head(model, batch.ids.shape, where) as seen:
-        logits = model(**model_inputs(batch)).logits
+        logits = model(**{**model_inputs(batch), **further}).logits
     return logits[0] if seen else logits[where.rows, where.positions]  # (M, V)
 
 

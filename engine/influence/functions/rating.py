@@ -121,18 +121,18 @@ class RatingPrompts:
 
         Each is a context and one rating string; the mask is 1 on the string, whose tokens are what is predicted.
         """
-        plain = [(self.plain(prompt), self.plain(response)) for prompt, response in pairs]
-        pieces = self._tokens([frame.parts(pair) for pair in plain for frame in self.frames])
-        found: list[Encoded | str] = []
-        for i, (ids, spans) in enumerate(pieces):
-            blank = not pairs[i // len(self)][1].strip()
-            context = "no response: its text is empty" if blank else self._cut(ids, spans)
-            found += [context if isinstance(context, str) else _with_string(*context, end) for end in self._ends()]
-        return found
+        return [sequence for pair in pairs for sequence in self._sequences(pair)]
 
-    def _ends(self) -> list[tuple[int, ...]]:
-        """One string for every stem, from which all strings of that stem are read."""
-        return [next(s for s in self.tokens.strings if s[:-1] == stem) for stem in self.tokens.stems]
+    def _sequences(self, pair: Pair) -> list[Encoded | str]:
+        ends = [next(s for s in self.tokens.strings if s[:-1] == stem) for stem in self.tokens.stems]
+        if not pair[1].strip():
+            return ["no response: its text is empty"] * (len(self) * len(ends))
+        plain = (self.plain(pair[0]), self.plain(pair[1]))
+        found: list[Encoded | str] = []
+        for ids, spans in self._tokens([frame.parts(plain) for frame in self.frames]):
+            context = self._cut(ids, spans)
+            found += [context if isinstance(context, str) else _with_string(*context, end) for end in ends]
+        return found
 
     def _tokens(self, texts: Sequence[tuple[str, ...]]) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Token ids of contexts given in five stretches, and the tokens [first, last) of prompt and response."""

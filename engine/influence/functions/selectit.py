@@ -173,8 +173,8 @@ class SelectIt:
         table = TokenTable.of(self._prompts.encode(pairs))
         shape = (len(rows), len(self._prompts), len(self._prompts.tokens.stems))
         self._spelt.update(int(row) for row, pair in zip(rows, pairs) if self._prompts.spells(pair))
-        self._cut.update(rows[table.truncated.reshape(len(rows), -1).any(axis=1)].tolist())
-        by_row = _ByRow(reporter, len(table) // len(rows))
+        self._cut.update(rows[table.truncated.reshape(shape).any(axis=(1, 2))].tolist())
+        by_row = _ByRow(reporter, shape[1] * shape[2])
         found, reasons = map_batches(
             self._lm, table, None, self._digits, max_tokens=self._batch_tokens, reporter=by_row
         )
@@ -182,7 +182,7 @@ class SelectIt:
         for sequence in sorted(reasons):
             problems.setdefault(int(rows[sequence // by_row.sequences]), reasons[sequence])
         logs = np.full((*shape, self._levels), np.nan)
-        if np.ndim(found) == 2:
+        if np.ndim(found) == 2:  # else not one sequence could be run
             logs = np.asarray(found, dtype=np.float64).reshape(logs.shape)
         return logs.sum(axis=2), problems  # (b, S, K)
 

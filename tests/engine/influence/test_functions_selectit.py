@@ -229,6 +229,7 @@ def test_batches_chunks_order_and_items_do_not_matter(monkeypatch: pytest.Monkey
     rows = np.arange(len(POOL))
     whole = make(batch_tokens=20_000)(rows).matrix
     np.testing.assert_allclose(make(batch_tokens=1)(rows).matrix, whole, rtol=1e-4)
+    np.testing.assert_allclose(make(prompts=PROMPTS[::-1])(rows).matrix, whole, rtol=1e-4)
     order = np.array([3, 0, 5, 3])
     np.testing.assert_allclose(make()(order, np.array([7, 8])).matrix, whole[order], rtol=1e-4)
     monkeypatch.setattr(selectit, "ROWS_AT_ONCE", 2)

@@ -48,7 +48,7 @@ def backward(lm: ModelLike, batch: BatchLike, sites: Sequence[Site], consume: Co
     where = predictions(batch)
     if len(where.rows) == 0:
         return torch.full((len(batch.ids),), torch.nan, device=batch.ids.device)
-    scale = HALF_SCALE if any(site.weight.dtype == torch.float16 for site in sites) else 1.0
+    scale = HALF_SCALE if any(weight.dtype == torch.float16 for weight in lm.model.parameters()) else 1.0
     uses = _Uses(batch, where, sites, consume, scale)
     with torch.enable_grad(), _watched(lm.model, sites, uses) as anchor:
         loss = row_losses(response_logits(lm.model, batch, where), where)  # (B,)

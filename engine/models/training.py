@@ -8,7 +8,7 @@ copies. This module does not choose rows, save anything or judge the result.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -89,22 +89,32 @@ class TrainReport:
     problems: dict[int, str]
 
 
+AfterEpoch = Callable[[int, TrainReport], None]
+
+
 def train(
     lm: LanguageModel,
     table: TokenTable,
     rows: ArrayLike | None,
     config: TrainConfig,
     *,
+    trainable: Collection[str] | None = None,
+    after_epoch: AfterEpoch | None = None,
     reporter: Reporter | None = None,
 ) -> TrainReport:
-    """Train all parameters of `lm.model`, in place, on `rows` of the table (None: all usable ones).
+    """Train `lm.model`, in place, on `rows` of the table (None: all usable ones).
+
+    `trainable` names the parameters to train, None all of them; the others stay as they are. `after_epoch(epoch,
+    report)` is called at the end of every epoch, from 0, the last one cut short by `max_steps` included: the report is
+    of that epoch's steps alone, with the moments after it, which training goes on to change: copy what is to be kept.
 
     Equal inputs on equal hardware give equal weights. Rows that cannot be run are left out. Begins the phase
     "training", counted in rows. Afterwards the model is in evaluation mode without gradients, also when this raises:
-    `EngineError` for no usable row or a loss that is no longer finite, `Cancelled` between micro-batches; the weights
-    are then those of the last whole step.
+    `EngineError` for no usable row, a name that the model does not have or a loss that is no longer finite, `Cancelled`
+    between micro-batches; the weights are then those of the last whole step.
     """
     reporter = reporter or Silent()
+    names = _known_names(lm, trainable)
     chosen = np.arange(len(table)) if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
     problems = unrunnable(lm, table, chosen)
     chosen = chosen[~np.isin(chosen, list(problems))]
@@ -112,10 +122,13 @@ def train(
         raise EngineError("There is no usable row to train on. The model is unchanged.")
     total = planned_steps(len(chosen), config)
     reporter.phase("training", min(total * config.batch_rows, config.epochs * len(chosen)))
-    trainer = _Trainer(lm, table, config, problems, reporter)
+    an_epoch = math.ceil(len(chosen) / config.batch_rows)
+    trainer = _Trainer(lm, table, config, names, problems, reporter)
     try:
         for step, part in zip(range(total), _steps(chosen, config)):
             trainer.step(part, learning_rate(step, total, config))
+            if after_epoch is not None and (step + 1 == total or (step + 1) % an_epoch == 0):
+                trainer.tell(step // an_epoch, after_epoch)
     finally:
         lm.model.requires_grad_(False)
         lm.model.zero_grad(set_to_none=True)
@@ -136,6 +149,21 @@ def learning_rate(step: int, total: int, config: TrainConfig) -> float:
     return config.learning_rate * SCHEDULES[config.schedule]((step - ramp) / (total - ramp))
 
 
+def _known_names(lm: LanguageModel, trainable: Collection[str] | None) -> set[str]:
+    """The parameters to train, by name; a tied weight goes by the first of its names."""
+    own = {name for name, _ in lm.model.named_parameters()}
+    if trainable is None:
+        return own
+    if not trainable:
+        raise EngineError("No parameter was named to train. The model is unchanged.")
+    if unknown := sorted(set(trainable) - own):
+        raise EngineError(
+            f"{len(unknown)} of {len(trainable)} parameters to train are not in {lm.name}: {unknown[0]} … "
+            "Name parameters as the model does. The model is unchanged."
+        )
+    return set(trainable)
+
+
 def _steps(rows: NDArray[np.int64], config: TrainConfig) -> Iterator[NDArray[np.int64]]:
     """The rows of each step: every epoch is a fresh random order, cut into `batch_rows`."""
     generator = np.random.default_rng(config.seed)
@@ -148,11 +176,18 @@ class _Trainer:
     """One run's optimiser and what it has seen."""
 
     def __init__(
-        self, lm: LanguageModel, table: TokenTable, config: TrainConfig, problems: dict[int, str], reporter: Reporter
+        self,
+        lm: LanguageModel,
+        table: TokenTable,
+        config: TrainConfig,
+        names: set[str],
+        problems: dict[int, str],
+        reporter: Reporter,
     ) -> None:
         self._lm, self._table, self._config, self._reporter = lm, table, config, reporter
-        lm.model.eval().requires_grad_(True)
-        self._parameters = dict(lm.model.named_parameters())  # tied weights appear once
+        lm.model.eval().requires_grad_(False)
+        named = lm.model.named_parameters()  # tied weights appear once
+        self._parameters = {n: p.requires_grad_(True) for n, p in named if n in names}
         self._masters = {n: p if p.dtype == torch.float32 else p.detach().float() for n, p in self._parameters.items()}
         self._optimiser = torch.optim.AdamW(
             self._masters.values(), betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, foreach=True
@@ -160,6 +195,7 @@ class _Trainer:
         self._losses: list[float] = []
         self._rates: list[float] = []
         self._problems = problems
+        self._told = 0
 
     def step(self, rows: NDArray[np.int64], rate: float) -> None:
         """One optimiser step on `rows`, less those that do not fit in memory."""
@@ -172,16 +208,22 @@ class _Trainer:
         self._losses.append(loss)
         self._rates.append(rate)
 
-    def report(self) -> TrainReport:
-        """What happened; the moments stay on the model's device, in float32."""
-        if not self._losses:
+    def tell(self, epoch: int, after_epoch: AfterEpoch) -> None:
+        """Report the steps since the last call, unless no row of them fitted in memory."""
+        since, self._told = self._told, len(self._losses)
+        if self._told > since:
+            after_epoch(epoch, self.report(since))
+
+    def report(self, since: int = 0) -> TrainReport:
+        """What happened from step `since` on; the moments stay on the model's device, in float32."""
+        losses, rates = self._losses[since:], self._rates[since:]
+        if not losses:
             raise EngineError(f"No row fits in memory on {self._lm.device}, so nothing was trained.")
         moments = {}
         for name, master in self._masters.items():
             if state := self._optimiser.state.get(master):
                 moments[name] = (state["exp_avg"].detach(), state["exp_avg_sq"].detach())
-        mean_rate = float(np.mean(self._rates))
-        return TrainReport(tuple(self._losses), len(self._losses), mean_rate, moments, dict(self._problems))
+        return TrainReport(tuple(losses), len(losses), float(np.mean(rates)), moments, dict(self._problems))
 
     def _accumulate(self, rows: NDArray[np.int64]) -> float | None:
         """Sum the gradient of the step's loss over micro-batches into the copies; that loss, None if no row fits."""

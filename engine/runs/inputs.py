@@ -26,6 +26,7 @@ from engine.store.artifacts import write_json
 from engine.store.project import Project
 
 CHUNK = 2000
+UNNAMED = {"pool": "the pool", "owned": "the owned data"}
 
 
 @dataclass(frozen=True)
@@ -98,35 +99,48 @@ def describe_model(source: ModelSource | None) -> dict[str, str] | None:
 
 def write_tokens(project: Project, folder: JobFolder, view: View, tokenizer: Tokenizer, *, reporter: Reporter) -> None:
     """Tokenise the pool and the targets of `view` into `input/`; sets that are there already are kept."""
-    sets: list[tuple[str, str, int, Path]] = [("pool", "", view.rows, folder.input / "pool")]
-    sets += [("target", t.name, t.rows, folder.input / "targets" / str(i)) for i, t in enumerate(view.targets)]
-    for role, name, rows, place in sets:
-        if (place / "done").exists():
-            continue
-        reporter.phase(f"tokenising {name or 'the pool'}", rows)
-        chunks = ([row.messages for row in chunk] for chunk in _chunks(project, role, name, rows))
-        table = tokenize(chunks, tokenizer.tokenizer, max_length=tokenizer.max_length, reporter=reporter, folder=place)
-        _explain(table, name or "the pool", reporter)
-        (place / "done").touch()
+    write_table(project, "pool", "", view.rows, folder.input / "pool", tokenizer, reporter=reporter)
+    for i, target in enumerate(view.targets):
+        place = folder.input / "targets" / str(i)
+        write_table(project, "target", target.name, target.rows, place, tokenizer, reporter=reporter)
     write_json(folder.input / "targets.json", [{"name": t.name, "rows": t.rows} for t in view.targets])
+
+
+def write_table(
+    project: Project, role: str, name: str, rows: int, place: Path, tokenizer: Tokenizer, *, reporter: Reporter
+) -> None:
+    """Tokenise the first `rows` rows of one set into the folder `place`; a table that is complete is kept."""
+    if (place / "done").exists():
+        return
+    called = name or UNNAMED[role]
+    reporter.phase(f"tokenising {called}", rows)
+    chunks = ([row.messages for row in chunk] for chunk in _chunks(project, role, name, rows))
+    table = tokenize(chunks, tokenizer.tokenizer, max_length=tokenizer.max_length, reporter=reporter, folder=place)
+    _explain(table, called, reporter)
+    (place / "done").touch()
 
 
 def write_texts(project: Project, folder: JobFolder, view: View, *, reporter: Reporter) -> None:
     """Write prompt and response of every row of `view` as JSON lines; files that are there already are kept."""
     (folder.input / "targets").mkdir(exist_ok=True)
-    sets = [("pool", "", view.rows, folder.input / "pool.jsonl")]
-    sets += [("target", t.name, t.rows, folder.input / "targets" / f"{i}.jsonl") for i, t in enumerate(view.targets)]
-    for role, name, rows, place in sets:
-        if place.exists():
-            continue
-        reporter.phase(f"reading {name or 'the pool'}", rows)
-        temporary = place.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            for chunk in _chunks(project, role, name, rows):
-                reporter.check()
-                file.writelines(text_line(prompt_text(r.messages), response_text(r.messages)) for r in chunk)
-                reporter.advance(len(chunk))
-        temporary.replace(place)
+    write_pairs(project, "pool", "", view.rows, folder.input / "pool.jsonl", reporter=reporter)
+    for i, target in enumerate(view.targets):
+        place = folder.input / "targets" / f"{i}.jsonl"
+        write_pairs(project, "target", target.name, target.rows, place, reporter=reporter)
+
+
+def write_pairs(project: Project, role: str, name: str, rows: int, place: Path, *, reporter: Reporter) -> None:
+    """Write prompt and response of the first `rows` rows of one set into the file `place`, unless it is there."""
+    if place.exists():
+        return
+    reporter.phase(f"reading {name or UNNAMED[role]}", rows)
+    temporary = place.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        for chunk in _chunks(project, role, name, rows):
+            reporter.check()
+            file.writelines(text_line(prompt_text(r.messages), response_text(r.messages)) for r in chunk)
+            reporter.advance(len(chunk))
+    temporary.replace(place)
 
 
 def complete_inputs(folder: JobFolder, view: View) -> None:

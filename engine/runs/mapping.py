@@ -1,44 +1,95 @@
 """The heavy part of a map job: features of every row, the map itself, and the quality signals.
 
-    input/pool/         token table, where the features are hidden states
-    input/pool.jsonl    texts of the rows; input/targets/<i>.jsonl those of target set i
-    output/map/         the map (`engine.maps.build`), `summary.json` last
-    output/signals/     one `.npy` per signal, `summary.json` last
-    output/summary.json written when all parts that were asked for are there
+    input/pool/           token table, where the features are hidden states; input/sides/<i>/ that of set i beside it
+    input/pool.jsonl      texts of the rows; input/sides/<i>.jsonl those of set i, where the features read texts
+    input/targets/<i>.jsonl     texts of target set i, for the signals
+    output/sides/<i>/     features of set i: a target set or the owned data (`spec["sides"]`)
+    output/map/           the map (`engine.maps.build`) and the features it was made of, `summary.json` last
+    output/signals/       one `.npy` per signal, `summary.json` last
+    output/summary.json   written when all parts that were asked for are there
 
+All features come first, from one loading of the model, which is given back before the map is laid out.
 Knows no catalogue. UMAP and scikit-learn are imported only when the map is laid out.
 """
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.errors import EngineError
 from engine.progress import Reporter
 from engine.runs.config import MapConfig
+from engine.runs.features import FEATURES, FEATURES_FILE, RECIPE_FILE, write_features
 from engine.runs.jobfolder import JobFolder
-from engine.runs.shards import Table, compute_shards, compute_table
 from engine.runs.texts import TextPairs
-from engine.store.artifacts import write_json
+from engine.store.artifacts import load_array, write_json
 
-SHARD_ROWS = 2048
-PARTS = ("map", "signals")
+PARTS = ("sides", "map", "signals")
 
 
 def run_map(folder: JobFolder, reporter: Reporter) -> None:
     """Fill `output/` with the parts named in `spec["parts"]`; parts that are complete are kept."""
-    makers = {"map": _make_map, "signals": _make_signals}
-    for part in folder.spec["parts"]:
+    makers = {"sides": _make_sides, "map": _make_map, "signals": _make_signals}
+    missing = [part for part in folder.spec["parts"] if not _complete(folder, part, reporter)]
+    _embed(folder, missing, reporter)
+    for part in missing:
         place = folder.output / part
-        if (place / "summary.json").exists():
-            reporter.log(f"{part}: complete already")
-            continue
         place.mkdir(exist_ok=True)
         write_json(place / "summary.json", makers[part](folder, place, reporter))
     write_json(folder.output / "summary.json", {"parts": folder.spec["parts"]})
+
+
+def _complete(folder: JobFolder, part: str, reporter: Reporter) -> bool:
+    there = (folder.output / part / "summary.json").exists()
+    if there:
+        reporter.log(f"{part}: complete already")
+    return there
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A set of rows to embed: where its tokens or texts are, where its features go, and its names."""
+
+    source: Path
+    place: Path
+    name: str
+    phase: str
+
+
+def _embed(folder: JobFolder, parts: list[str], reporter: Reporter) -> None:
+    """Write the features of the sets that `parts` need, each with its recipe last; sets that have it are kept."""
+    wanted = [s for s in _sets(folder, parts) if not (s.place / RECIPE_FILE).exists()]
+    if not wanted:
+        return
+    features = FEATURES[folder.spec["features"]](folder.spec, reporter)
+    for each in wanted:
+        values = features.of(each.source, work=folder.work, name=each.name, phase=each.phase)
+        each.place.mkdir(parents=True, exist_ok=True)
+        kept = write_features(values, each.place / FEATURES_FILE)
+        write_json(each.place / RECIPE_FILE, features.recipe)
+        reporter.log(f"{each.phase}: {len(values)} rows of {values.shape[1]}, kept as {kept}")
+
+
+def _sets(folder: JobFolder, parts: list[str]) -> list[_Set]:
+    titles = {"hidden": "hidden states", "sentence": "sentence embeddings"}
+    found = []
+    if "map" in parts:
+        phase = f"features: {titles[folder.spec['features']]}"
+        found.append(_Set(folder.input / "pool", folder.output / "map", "features", phase))
+    for at, side in enumerate(folder.spec["sides"] if "sides" in parts else ()):
+        phase = f"features of {side['name'] or 'the owned data'}"
+        found.append(_Set(folder.input / "sides" / str(at), folder.output / "sides" / str(at), f"side-{at}", phase))
+    return found
+
+
+def _make_sides(folder: JobFolder, place: Path, reporter: Reporter) -> dict[str, Any]:
+    sides = folder.spec["sides"]
+    for at, side in enumerate(sides):
+        write_json(place / str(at) / "summary.json", side)
+    return {"sides": len(sides)}
 
 
 def _make_map(folder: JobFolder, place: Path, reporter: Reporter) -> dict[str, Any]:
@@ -47,7 +98,7 @@ def _make_map(folder: JobFolder, place: Path, reporter: Reporter) -> dict[str, A
 
     keep_compiled_code()
     config, texts = MapConfig.from_dict(folder.spec["config"]), TextPairs(folder.input / "pool.jsonl")
-    features = FEATURES[folder.spec["features"]](folder, config, texts, reporter)
+    features = load_array(place, Path(FEATURES_FILE).stem)
     options = build.MapConfig(neighbours=config.neighbours, min_dist=config.min_dist)
     result = build.build_map(features, texts.prompts, seed=config.seed, config=options, reporter=reporter)
     for note in result.notes:
@@ -56,69 +107,12 @@ def _make_map(folder: JobFolder, place: Path, reporter: Reporter) -> dict[str, A
     trust = None if np.isnan(result.trust) else result.trust
     return {
         "features": folder.spec["features"],
+        "kept": f"{features.dtype.name} {features.shape}",
         "rows": len(result.xy),
         "clusters": len(result.labels),
         "trust": trust,
         "notes": list(result.notes),
     }
-
-
-def _hidden(folder: JobFolder, config: MapConfig, texts: TextPairs, reporter: Reporter) -> NDArray[np.floating[Any]]:
-    """Pooled last hidden states of the language model (n, hidden size), NaN for rows without tokens."""
-    from engine.gradients.embeddings import HiddenStates
-    from engine.models.batches import map_batches
-    from engine.models.loading import load
-    from engine.models.tokens import TokenTable
-
-    table = TokenTable.load(folder.input / "pool")
-    lm = load(Path(folder.spec["model"]["path"]), device=config.device, dtype=config.dtype)
-    reporter.log(f"device: {lm.device}")
-    for note in lm.notes:
-        reporter.log(note)
-    embed = HiddenStates(lm)
-
-    def shard(rows: NDArray[np.int64]) -> Table:
-        values, problems = map_batches(
-            lm, table, rows, lambda batch: embed(batch).cpu().numpy(), max_tokens=config.batch_tokens, reporter=reporter
-        )
-        whole = np.asarray(values, dtype=np.float32)
-        if whole.ndim == 1:  # no row of this shard could be embedded
-            whole = np.full((len(rows), embed.dim), np.nan, dtype=np.float32)
-        return Table({"values": whole}, problems)
-
-    reporter.phase("features: hidden states", len(table))
-    found = compute_table(folder.work, "features", np.arange(len(table)), SHARD_ROWS, shard, reporter)
-    for row, reason in list(found.problems.items())[:5]:
-        reporter.log(f"row {row} has no features: {reason}")
-    return found.arrays["values"]
-
-
-def _sentence(folder: JobFolder, config: MapConfig, texts: TextPairs, reporter: Reporter) -> NDArray[np.floating[Any]]:
-    """Unit sentence embeddings of "prompt response" (n, 384)."""
-    from engine.maps.sentence import load_encoder
-
-    encoder = load_encoder(device=sentence_device(config.device))
-    reporter.log(f"device: {encoder.device}")
-    within = _WithinPhase(reporter)
-
-    def shard(rows: NDArray[np.int64]) -> np.ndarray:
-        joined = [f"{prompt} {response}" for prompt, response in texts.pairs(rows)]
-        return encoder.encode(joined, batch_tokens=config.batch_tokens, reporter=within)
-
-    reporter.phase("features: sentence embeddings", len(texts))
-    return compute_shards(folder.work, "features", np.arange(len(texts)), SHARD_ROWS, shard, reporter)
-
-
-FEATURES = {"hidden": _hidden, "sentence": _sentence}
-
-
-def sentence_device(asked: str) -> str:
-    """The device of the sentence model: the one asked for, or a GPU where there is one."""
-    import torch
-
-    if asked != "auto":
-        return asked
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _make_signals(folder: JobFolder, place: Path, reporter: Reporter) -> dict[str, Any]:
@@ -145,14 +139,3 @@ def _counted(texts: TextPairs, reporter: Reporter) -> Any:
             reporter.check()
             reporter.advance(500)
     reporter.advance(len(texts) % 500)
-
-
-class _WithinPhase:
-    """Passes progress on, but keeps the phase the caller began."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-        self.advance, self.check, self.log = reporter.advance, reporter.check, reporter.log
-
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
-        """Keep the phase that is under way."""

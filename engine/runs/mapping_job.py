@@ -1,11 +1,11 @@
 """The catalogue side of mapping: freeze the pool, choose the features, write the inputs, record map and signals.
 
-A map and the signals are two artifacts, each named by what changes it: a new target set asks for new signals, not for
-a new map.
+A map, the signals and the features of each set beside the pool (`sides.py`) are artifacts of their own, each named by
+what changes it: a new target set asks for new signals and for its own features, not for a new map.
 """
 
 import time
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,20 @@ from engine.data.samples import prompt_text, response_text
 from engine.models.sources import resolve
 from engine.progress import Reporter
 from engine.runs.config import MapConfig
-from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_texts, write_tokens
+from engine.runs.features import sentence_device
+from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_table, write_texts
 from engine.runs.jobfolder import JobFolder
-from engine.runs.mapping import PARTS, sentence_device
+from engine.runs.mapping import PARTS
 from engine.runs.reporter import FileReporter
 from engine.runs.results import clear, keep
 from engine.runs.runjob import compute
+from engine.runs.sides import Side, all_sides, keep_sides, lacking, recipe_of, write_sides
 from engine.runs.tokenizers import load_tokenizer
 from engine.store.artifacts import artifact_key, find, read_json
 from engine.store.project import Project
 from engine.store.records import MapRecord, now
 
+MAP_FORMAT = 2  # part of a map's key; from 2 on the features are kept with the map
 SENTENCE_BUDGET_S = 60.0
 CERTAINLY_FEW, CERTAINLY_MANY, MEASURED_ROWS = 200, 20_000, 24
 
@@ -50,17 +53,37 @@ def prepare_map(project: Project, folder: JobFolder, reporter: Reporter) -> tupl
     features = folder.spec["features"]
     source = resolve(config.model) if features == "hidden" else None
     keys = _keys(view, config, features, source.sha256 if source else None)
-    parts = tuple(part for part in PARTS if find(project.artifacts, part, keys[part]) is None)
-    for part in set(PARTS) - set(parts):
-        reporter.log(f"{part}: exists already ({part}-{keys[part]}), nothing is computed again")
+    parts = _missing(project, folder, keys, reporter)
     folder.update_spec(keys=keys, parts=list(parts), model=describe_model(source))
     if parts and not folder.input_complete:
-        write_texts(project, folder, view, reporter=reporter)
+        if {"map", "signals"} & set(parts):
+            write_texts(project, folder, view, reporter=reporter)
         if source is not None and "map" in parts:
             tokenizer = load_tokenizer(source, max_length=config.max_length)
-            write_tokens(project, folder, replace(view, targets=()), tokenizer, reporter=reporter)
+            write_table(project, "pool", "", view.rows, folder.input / "pool", tokenizer, reporter=reporter)
+        if "sides" in parts:
+            write_sides(project, folder, source, reporter=reporter)
         complete_inputs(folder, view)
     return parts
+
+
+def _missing(project: Project, folder: JobFolder, keys: dict[str, str], reporter: Reporter) -> tuple[str, ...]:
+    """The parts to compute. The sides are frozen when the job begins: those then without features of this map's recipe.
+
+    Where the map is there already, new features are computed in its precision.
+    """
+    there = {part: find(project.artifacts, part, key) for part, key in keys.items()}
+    for part, artifact in there.items():
+        if artifact is not None:
+            reporter.log(f"{part}: exists already ({artifact.name}), nothing is computed again")
+    plane = there["map"]
+    recipe = None if plane is None else recipe_of(plane)
+    if "sides" not in folder.spec:
+        sides = lacking(project, all_sides(project), recipe)
+        folder.update_spec(sides=[asdict(side) for side in sides], precision=(recipe or {}).get("precision"))
+    to_do = {part: artifact is None for part, artifact in there.items()}
+    to_do["sides"] = bool(lacking(project, [Side(**entry) for entry in folder.spec["sides"]], recipe))
+    return tuple(part for part in PARTS if to_do[part])
 
 
 def choose_features(project: Project, config: MapConfig, rows: int) -> tuple[str, str]:
@@ -97,18 +120,20 @@ def _keys(view: View, config: MapConfig, features: str, model: str | None) -> di
     settings = {name: value for name, value in config.to_dict().items() if name not in ("model", "features")}
     targets = [[target.name, target.hash] for target in view.targets]
     pool = {"pool": view.pool_hash, "rows": view.rows}
+    made = {"map_format": MAP_FORMAT, "features": features, "model": model, "config": settings}
     return {
-        "map": artifact_key(stage="map", **pool, features=features, model=model, config=settings),
+        "map": artifact_key(stage="map", **pool, **made),
         "signals": artifact_key(stage="signals", **pool, targets=targets),
     }
 
 
 def bring_map(project: Project, folder: JobFolder, reporter: Reporter) -> str:
-    """Keep map and signals as artifacts, record them, and return the map's name."""
+    """Keep map, signals and the features of the sides as artifacts, record the first two; return the map's name."""
     reporter.phase("recording the map", 0)
     spec = folder.spec
     view, keys = View.from_dict(spec["view"]), spec["keys"]
-    kept = {part: keep(project, folder, part, keys[part], _manifest(spec), part=part) for part in PARTS}
+    kept = {part: keep(project, folder, part, key, _manifest(spec), part=part) for part, key in keys.items()}
+    keep_sides(project, folder, recipe_of(kept["map"]))
     name = f"map-{keys['map']}"
     if name not in {record.name for record in project.maps()}:
         record = MapRecord(

@@ -175,6 +175,11 @@ class Project:
         with self.session() as con:
             return reading.set_hash(con, role, name)
 
+    def extent(self, role: str, name: str) -> tuple[int, str]:
+        """Usable rows of a set and its `set_hash`, taken at one moment; no rows where it does not exist."""
+        with self.session() as con:
+            return reading.size(con, role, name), reading.set_hash(con, role, name)
+
     def rows(self, indices: Sequence[int] | np.ndarray, *, role: str = "pool", set_name: str = "") -> list[StoredRow]:
         """The rows with these numbers, in the order asked."""
         with self.session() as con:

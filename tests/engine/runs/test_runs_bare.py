@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.runs.config import ScoreConfig
+from engine.progress import Silent
+from engine.runs.config import MapConfig, ScoreConfig
 from engine.runs.jobs import create_job, job
+from engine.runs.mapping_job import prepare_map
 from engine.runs.work import work
 from engine.store.artifacts import load_array
 from engine.store.project import Project
@@ -104,6 +106,17 @@ def test_a_carried_job_folder_is_computed_bare_and_brought_home(
     work(project.path, here.id)
     assert job(project, here.id).result["artifact"] == run.artifact, "the same scores were not recognised"
     assert np.isfinite(load_array(project.artifacts / run.artifact, "score")).all()
+
+
+def test_features_of_a_map_job_are_computed_bare(project: Project, toy_model: Path, tmp_path: Path) -> None:
+    folder = create_job(project, "map", MapConfig(features="hidden", model=str(toy_model)))
+    assert prepare_map(project, folder, Silent()) == ("sides", "map", "signals")
+    folder.update_spec(parts=["sides"])  # the layout needs UMAP, which such a machine lacks
+    carried = Path(shutil.copytree(folder.path, tmp_path / "elsewhere" / folder.id))
+    found = bare("run-job", str(carried), cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert [load_array(carried / "output" / "sides" / str(at), "features").shape for at in (0, 1)] == [(5, 16), (3, 16)]
+    assert not (carried / "output" / "map").exists()
 
 
 def test_a_folder_without_inputs_is_refused_readably(prepared: tuple[Project, str], tmp_path: Path) -> None:

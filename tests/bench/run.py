@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, str] = {
     "peers": "Projected gradients against the packages bergson and dattri: speed and agreement.",
     "deep_model": "Landmark scoring against exact scoring on a model with 24 blocks.",
     "propagation_speed": "Propagation for 64 targets against solving each by itself; share of the matrix-product peak.",
+    "delift_reuse": "DELIFT with and without shared prefixes: tokens, seconds, largest difference of the scores.",
     "memory": "Peak memory of propagating a million rows to 64 targets from a memory-mapped file.",
     "gpu": "The gradient engines at 0.5B and 1.5B parameters on a CUDA device.",
 }

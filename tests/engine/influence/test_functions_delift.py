@@ -12,11 +12,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from engine.errors import Cancelled, EngineError
+from engine.gradients.forwarding import predictions
 from engine.influence.functions.base import Passes, Scores
 from engine.influence.functions.contexts import cut_examples, kept_lengths, separator
-from engine.influence.functions.delift import Delift
+from engine.influence.functions.delift import Delift, distances
 from engine.influence.functions.pairs import InContext
 from engine.influence.functions.prefixes import encode_prefix, why_not_shared
+from engine.models.batches import Batch
 from engine.models.loading import LanguageModel
 from engine.models.table import Encoded, TokenTable
 from engine.progress import Silent
@@ -190,11 +192,17 @@ def test_higher_is_better_and_indexed_pool_row_first() -> None:
     assert (function.name, function.pointwise) == ("delift", False)
 
 
-def test_distances_lie_between_certainty_and_impossibility() -> None:
-    lm = make_lm()
-    d = Delift(lm, POOL, ITEMS)
-    d(np.arange(5))
-    assert ((d._alone > 0) & (d._alone < 1)).all()
+def test_distances_are_the_root_mean_square_of_what_lacks_to_certainty() -> None:
+    ids = torch.tensor([[5, 1, 0, 2], [5, 2, 0, 0], [5, 5, 5, 5]])
+    response = torch.tensor([[0, 1, 0, 1], [0, 1, 0, 0], [1, 0, 0, 0]]).bool()
+    where = predictions(Batch(ids, torch.ones_like(ids), response, np.arange(3)))
+    chances = torch.tensor([[0.2, 0.7, 0.1], [0.5, 0.4, 0.1], [1e-9, 1e-9, 1 - 2e-9]], dtype=torch.float64)
+    found = distances(chances.log(), where)
+    assert found.dtype == torch.float32
+    assert found[0] == pytest.approx(((0.3**2 + 0.9**2) / 2) ** 0.5)
+    assert 0 <= found[1] < 1e-7
+    assert found[2].isnan()
+    assert distances(torch.tensor([[9.0, -90.0, 0.0]] * 3), where)[0] == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

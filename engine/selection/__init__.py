@@ -1,1 +1,1 @@
-"""Choosing rows by score: sizes, who may go in, strategies, weights."""
+"""Choosing rows: sizes, who may go in, strategies by score, weights; submodular choice by similarity kernels."""

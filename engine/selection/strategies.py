@@ -23,12 +23,16 @@ class Chosen:
     """`rows`: int64 (k,) ascending pool rows; `reasons`: k short texts, why each row is in.
 
     `weights`: float64 (k,) of mean one, or None where the strategy gives none. `notes`: what a reader should know.
+    `order`: the rows int64 (k,) as they were taken, included ones first, and `gains` float64 (k,) what each added, in
+    that order; None where the strategy takes them together.
     """
 
     rows: np.ndarray
     reasons: list[str]
     weights: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    order: np.ndarray | None = None
+    gains: np.ndarray | None = None
 
 
 def select_top(score: np.ndarray, k: int, *, include: Rows = None, exclude: Rows = None) -> Chosen:
@@ -170,8 +174,8 @@ def _mask(n: int, rows: Rows) -> np.ndarray:
     return mask
 
 
-def wanted_of(k: int, inside: np.ndarray, candidates: int) -> int:
-    """How many rows a strategy has to find."""
+def wanted_of(k: int, inside: np.ndarray, candidates: int, *, lacking: str = "a score") -> int:
+    """How many rows a strategy has to find; rows that are no candidates are without what is `lacking`."""
     if len(inside) > k:
         raise EngineError(
             f"{len(inside):,} rows are approved, more than the {k:,} asked for, and approved rows are always in. "
@@ -181,7 +185,8 @@ def wanted_of(k: int, inside: np.ndarray, candidates: int) -> int:
     if wanted > candidates:
         raise EngineError(
             f"{k:,} rows were asked for, but only {len(inside) + candidates:,} can be selected: the others are "
-            f"rejected, left out or without a score. Ask for at most {len(inside) + candidates}; nothing was selected."
+            f"rejected, left out or without {lacking}. "
+            f"Ask for at most {len(inside) + candidates}; nothing was selected."
         )
     return wanted
 

@@ -74,7 +74,7 @@ def last_hidden(model: nn.Module, batch: BatchLike) -> Tensor:
 def response_logits(model: nn.Module, batch: BatchLike, where: Predictions, **further: Any) -> Tensor:
     """Logits (M, V) at the predicting positions, equal to those of a full forward pass.
 
-    `further` arguments of the forward pass (a prefix to go on from, say) come before those of the batch.
+    `further` arguments of the forward pass (a prefix to go on from, say) take precedence over those of the batch.
     """
     with _gathered_head(model, batch.ids.shape, where) as seen:
         logits = model(**{**model_inputs(batch), **further}).logits

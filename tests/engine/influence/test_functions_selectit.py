@@ -225,6 +225,12 @@ def test_one_prompt_alone_is_finite_and_its_token_level() -> None:
     np.testing.assert_allclose(found, [transcribed(lm_of(), p, prompts=PROMPTS[:1]) for p in POOL[:3]], rtol=2e-4)
 
 
+def test_without_alpha_the_sentence_level_is_the_mean_of_its_prompts() -> None:
+    each = [make(prompts=[prompt])(np.arange(4)).matrix for prompt in PROMPTS]
+    np.testing.assert_allclose(make(alpha=0)(np.arange(4)).matrix, np.mean(each, axis=0), rtol=1e-4)
+    assert (make(alpha=3)(np.arange(4)).matrix < np.mean(each, axis=0)).all()
+
+
 def test_batches_chunks_order_and_items_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.arange(len(POOL))
     whole = make(batch_tokens=20_000)(rows).matrix
@@ -290,9 +296,10 @@ class Counting(Silent):
 
 def test_progress_is_by_rows_and_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selectit, "ROWS_AT_ONCE", 2)
-    counting = Counting()
-    make(pool=[*POOL, ("q", " ")])(np.array([0, 6, 1, 0, 2]), reporter=counting)
-    assert counting.rows == 5
+    for batch_tokens in (1, 500, 10_000):
+        counting = Counting()
+        make(pool=[*POOL, ("q", " ")], batch_tokens=batch_tokens)(np.array([0, 6, 1, 0, 2]), reporter=counting)
+        assert counting.rows == 5
     with pytest.raises(Cancelled):
         make()(np.arange(2), reporter=Counting(cancel=True))
 
@@ -390,6 +397,15 @@ def test_a_frame_that_leaves_no_room_is_refused_before_any_row() -> None:
         make(max_length=60)
     with pytest.raises(EngineError, match="max_length is 4096; this model reads"):
         make(max_length=4096)
+
+
+def test_a_row_whose_borders_leave_no_room_is_set_aside_with_its_reason() -> None:
+    merging = metaspace(template=CHATML, corpus=[f"{letter}\na" for letter in "bcdefghijklmnopqrst"] * 9)
+    shortest = len(RatingPrompts(merging, PROMPTS[:1], levels=5, max_length=900).encode([("", "a")])[0].ids)  # type: ignore[union-attr]
+    prompts = RatingPrompts(merging, PROMPTS[:1], levels=5, max_length=shortest)
+    fits, cannot = prompts.encode([("", "a"), ("a long prompt", "zq")])
+    assert not isinstance(fits, str)
+    assert cannot == f"too long: the rating prompt leaves no room for the response within {shortest} tokens"
 
 
 HOSTILE = [

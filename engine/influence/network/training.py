@@ -1,0 +1,201 @@
+"""Fitting an InfluenceNetwork to a labelled block.
+
+Notation. m labelled rows, u labelled items, P (m, u) their influence, NaN for pairs without a label (unscorable, or
+held out to judge by). A validation share of the rows decides when to stop and is not fitted to; with fewer than eight
+labelled rows there is none: all are fitted to and the epochs run out. The loss is the mean squared error over pairs.
+Every random choice comes from the configuration's seed.
+
+Equal inputs on equal hardware give equal weights. Draws no rows and judges nothing beyond its own stopping.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.errors import EngineError
+from engine.influence.network.config import NetworkConfig
+from engine.influence.network.inputs import Scaling
+from engine.influence.network.network import InfluenceNetwork
+from engine.progress import Reporter, Silent
+
+LEAST_VALIDATED = 8  # labelled rows below which none is kept out to stop by
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network with its scales. `errors` are the validation errors by epoch in units of the labels' variance
+    (empty without validation rows), `best` the epoch whose weights were kept, `validation` the rows of the block kept
+    out, `constant` whether all labels were the same, so that nothing could be learnt.
+    """
+
+    network: InfluenceNetwork
+    scaling: Scaling
+    errors: tuple[float, ...]
+    best: int
+    validation: np.ndarray
+    constant: bool
+
+    @property
+    def error(self) -> float | None:
+        """The best validation error, in units of the labels' variance; None without validation rows."""
+        return min(self.errors) if self.errors else None
+
+
+def validation_rows(count: int, config: NetworkConfig) -> np.ndarray:
+    """Positions among `count` labelled rows that decide when to stop, ascending."""
+    if count < LEAST_VALIDATED:
+        return np.zeros(0, np.int64)
+    wanted = max(1, round(config.validation * count)) if config.validation else 0
+    return np.sort(np.random.default_rng((config.seed, 20)).permutation(count)[:wanted])
+
+
+def fit_network(
+    rows: np.ndarray,
+    items: np.ndarray | None,
+    labels: np.ndarray,
+    config: NetworkConfig,
+    *,
+    parts: Sequence[int] = (),
+    reporter: Reporter | None = None,
+) -> Fitted:
+    """Fit to rows (m, d) and items (u, e) with labels (m, u); `items` None is the point-wise form, with u = 1.
+
+    `parts` are the lengths of what the rows' embeddings are joined of, and the items' where they have the same form.
+    Begins no phase; checks for cancellation between batches. Raises `EngineError` for shapes that do not match, inputs
+    that are not finite, or no label at all.
+    """
+    right = np.ones((1, 1), np.float32) if items is None else np.asarray(items, np.float32)
+    _check(rows, right, labels)
+    alike = items is not None and rows.shape[1] == right.shape[1]
+    made_of = tuple(parts) or (rows.shape[1],)
+    known = np.isfinite(labels)
+    varies = float(np.ptp(labels[known])) > 1e-9 * float(np.abs(labels[known]).max())
+    scaling = Scaling.of(rows, labels, parts=made_of, items_alike=alike, on=config.standardise)
+    network = InfluenceNetwork(rows.shape[1], right.shape[1], config, parts=made_of if alike else ())
+    block = _Block(scaling.rows(rows), scaling.items(right), scaling.labels(labels))
+    held = validation_rows(len(rows), config)
+    held = held[known[held].any(axis=1)]
+    fitted = np.setdiff1d(np.flatnonzero(known.any(axis=1)), held)
+    if not len(fitted):
+        fitted, held = held, fitted
+    if not varies:
+        _silence(network)
+        return Fitted(network.eval(), scaling, (), 0, held, True)
+    errors, best = _train(network, block, fitted, held, config, reporter or Silent())
+    return Fitted(network.eval().requires_grad_(False), scaling, errors, best, held, False)
+
+
+def _check(rows: np.ndarray, items: np.ndarray, labels: np.ndarray) -> None:
+    if labels.shape != (len(rows), len(items)):
+        raise EngineError(
+            f"Labels of shape {labels.shape} do not fit {len(rows)} rows and {len(items)} items. Nothing was fitted."
+        )
+    if not (np.isfinite(rows).all() and np.isfinite(items).all()):
+        raise EngineError(
+            "A labelled row or item has an embedding that is not finite; leave it out. Nothing was fitted."
+        )
+    if not np.isfinite(labels).any():
+        raise EngineError(
+            f"None of the {labels.size} labelled pairs has an influence, so there is nothing to learn from. "
+            "Look at the reasons of the rows and items. Nothing was fitted."
+        )
+
+
+def _silence(network: InfluenceNetwork) -> None:
+    """Let the network say 0 of every pair: the labels' mean, once scaled back."""
+    with torch.no_grad():
+        for weight in (network.out, network.offset, network.left, network.similarity):
+            weight.zero_()
+    network.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class _Block:
+    rows: Tensor
+    items: Tensor
+    labels: np.ndarray
+
+    def targets(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Labels (b, u) with zeros where there is none, and which are there."""
+        known = np.isfinite(self.labels[rows])
+        return torch.from_numpy(np.where(known, self.labels[rows], 0.0).astype(np.float32)), torch.from_numpy(known)
+
+
+def _train(
+    network: InfluenceNetwork,
+    block: _Block,
+    fitted: np.ndarray,
+    held: np.ndarray,
+    config: NetworkConfig,
+    reporter: Reporter,
+) -> tuple[tuple[float, ...], int]:
+    """Train in place; the validation errors by epoch, and the epoch whose weights the network has now."""
+    generator = np.random.default_rng((config.seed, 21))
+    noise = torch.Generator().manual_seed(config.seed)
+    optimiser = torch.optim.AdamW(_groups(network, config), lr=config.learning_rate)
+    errors: list[float] = []
+    best, kept = 0, _weights(network)
+    for epoch in range(config.epochs):
+        for loss in _losses(network, block, fitted, config, generator, noise):
+            reporter.check()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+        if not len(held):
+            best, kept = epoch, _weights(network)
+            continue
+        errors.append(_error(network, block, held))
+        if errors[-1] <= min(errors):
+            best, kept = epoch, _weights(network)
+        if epoch - best >= config.patience:
+            break
+    network.load_state_dict(kept)
+    return tuple(errors), best
+
+
+def _groups(network: InfluenceNetwork, config: NetworkConfig) -> list[dict[str, object]]:
+    """The similarities' few weights learn faster and are not decayed: they carry over to items never seen."""
+    others = [weight for name, weight in network.named_parameters() if name != "similarity"]
+    quick = {"params": [network.similarity], "lr": 5 * config.learning_rate, "weight_decay": 0.0}
+    return [{"params": others, "weight_decay": config.weight_decay}, *([quick] if network.similarity.numel() else [])]
+
+
+def _losses(
+    network: InfluenceNetwork,
+    block: _Block,
+    rows: np.ndarray,
+    config: NetworkConfig,
+    generator: np.random.Generator,
+    noise: torch.Generator,
+) -> Iterator[Tensor]:
+    """The loss of every batch of one epoch, summed over the members."""
+    if config.batch_of == "rows":
+        order = generator.permutation(rows)
+        for start in range(0, len(order), config.batch):
+            part = order[start : start + config.batch]
+            target, known = block.targets(part)
+            found = network(block.rows[part], block.items, noise=noise)  # (M, b, u)
+            yield ((found - target) ** 2 * known).sum((1, 2)).div(max(1, int(known.sum()))).sum()
+        return
+    places = np.argwhere(np.isfinite(block.labels[rows]))
+    order = generator.permutation(len(places))
+    for start in range(0, len(order), config.batch):
+        part = places[order[start : start + config.batch]]
+        i, j = rows[part[:, 0]], part[:, 1]
+        found = network.pairs(block.rows[i], block.items[j], noise=noise)  # (M, b)
+        yield ((found - torch.from_numpy(block.labels[i, j])) ** 2).mean(1).sum()
+
+
+@torch.no_grad()
+def _error(network: InfluenceNetwork, block: _Block, rows: np.ndarray) -> float:
+    """Mean squared error of the members' mean over the known pairs of some rows."""
+    target, known = block.targets(rows)
+    found = network.mean(block.rows[rows], block.items)
+    return float(((found - target) ** 2 * known).sum() / known.sum())
+
+
+def _weights(network: InfluenceNetwork) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}

@@ -12,10 +12,11 @@ import numpy as np
 
 import engine
 from engine.data.samples import prompt_text, response_text
+from engine.errors import EngineError
 from engine.models.sources import resolve
 from engine.progress import Reporter
 from engine.runs.config import MapConfig
-from engine.runs.features import sentence_device
+from engine.runs.features import RECIPE_FILE, sentence_device
 from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_table, write_texts
 from engine.runs.jobfolder import JobFolder
 from engine.runs.mapping import PARTS
@@ -132,6 +133,11 @@ def bring_map(project: Project, folder: JobFolder, reporter: Reporter) -> str:
     reporter.phase("recording the map", 0)
     spec = folder.spec
     view, keys = View.from_dict(spec["view"]), spec["keys"]
+    if find(project.artifacts, "map", keys["map"]) is None and not (folder.output / "map" / RECIPE_FILE).is_file():
+        raise EngineError(
+            f"The results of job {folder.id} lack the map's features: an earlier version computed them. "
+            "Start the map anew instead of resuming it. Nothing was recorded."
+        )
     kept = {part: keep(project, folder, part, key, _manifest(spec), part=part) for part, key in keys.items()}
     keep_sides(project, folder, recipe_of(kept["map"]))
     name = f"map-{keys['map']}"

@@ -30,6 +30,7 @@ from engine.store.records import now
 STAGE = "side-features"
 FORMAT = 1
 ROLES = ("target", "owned")
+WAIT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -118,31 +119,37 @@ def keep_sides(project: Project, folder: JobFolder, recipe: dict[str, Any]) -> N
 def embed_side(project: Project, plane: Path, side: Side, *, reporter: Reporter) -> Path:
     """The artifact of a side's features on the scale of the map in `plane`, computed in this process where missing.
 
-    A call that was killed is continued by the next from the shards that are complete. The device is chosen anew, the
-    precision is the map's. Raises `EngineError` where the map kept no features, its model has changed, or another
-    process is at it.
+    A call that was killed is continued by the next from the shards that are complete. One process of a project computes
+    at a time, the others wait `WAIT_S` seconds. The device is chosen anew, the precision is the map's. Raises
+    `EngineError` where the map kept no features, its model has changed, or the other process is not done in time.
     """
     recipe = recipe_of(plane)
-    key = side_key(recipe, side)
-    found = find(project.artifacts, STAGE, key)
-    if found is not None:
-        return found
-    config = MapConfig.from_dict(read_manifest(plane)["config"])
-    source = _same_model(config.model, recipe) if recipe["features"] == "hidden" else None
-    folder = _folder(project.temp / f"{STAGE}-{key}", config, source, side, recipe)
-    with held(folder.path / "lock") as got:
+    artifact = project.artifacts / f"{STAGE}-{side_key(recipe, side)}"
+    if not lacking(project, [side], recipe):
+        return artifact
+    project.temp.mkdir(exist_ok=True)
+    with held(project.temp / f".{STAGE}.lock", wait_s=WAIT_S) as got:
         if not got:
             raise EngineError(
-                f"Another process computes the features of {side.name or 'the owned data'} right now. Try again when "
-                "it is done; nothing was computed."
+                "Another process computes features of target or owned data right now. Try again when it is done; "
+                "nothing was computed."
             )
-        if not folder.input_complete:
-            write_sides(project, folder, source, reporter=reporter)
-            write_json(folder.input / "manifest.json", {"sides": folder.spec["sides"]})
-        compute(folder, reporter)
-        keep_sides(project, folder, recipe)
-        shutil.rmtree(folder.path)
-    return project.artifacts / f"{STAGE}-{key}"
+        if lacking(project, [side], recipe):
+            _embed_alone(project, plane, side, recipe, reporter)
+    return artifact
+
+
+def _embed_alone(project: Project, plane: Path, side: Side, recipe: dict[str, Any], reporter: Reporter) -> None:
+    """The part of a map job that one side needs, in a job folder of its own, which goes when its result is kept."""
+    config = MapConfig.from_dict(read_manifest(plane)["config"])
+    source = _same_model(config.model, recipe) if recipe["features"] == "hidden" else None
+    folder = _folder(project.temp / f"{STAGE}-{side_key(recipe, side)}", config, source, side, recipe)
+    if not folder.input_complete:
+        write_sides(project, folder, source, reporter=reporter)
+        write_json(folder.input / "manifest.json", {"sides": folder.spec["sides"]})
+    compute(folder, reporter)
+    keep_sides(project, folder, recipe)
+    shutil.rmtree(folder.path)
 
 
 def _same_model(name: str, recipe: dict[str, Any]) -> ModelSource:

@@ -16,7 +16,7 @@ from engine.maps import build, layout, sentence
 from engine.models.loading import load
 from engine.models.tokens import encode
 from engine.progress import Silent
-from engine.runs import features, intake
+from engine.runs import features, intake, sides
 from engine.runs.config import MapConfig
 from engine.runs.jobfolder import JobFolder, held
 from engine.runs.jobs import create_job, job
@@ -311,19 +311,43 @@ def test_the_key_of_a_map_of_the_first_format_is_another(project: Project, toy_m
     assert spec["keys"]["map"] != first
 
 
-def test_a_changed_model_is_refused_and_a_busy_set_too(project: Project, toy_model: Path, tmp_path: Path) -> None:
+def test_results_of_an_earlier_version_are_not_recorded_as_a_map(project: Project, toy_model: Path) -> None:
+    folder = create_job(project, "map", MapConfig(features="hidden", model=str(toy_model)))
+    for part in ("map", "signals"):  # as left by a version that kept no features
+        (folder.output / part).mkdir()
+        artifacts.write_json(folder.output / part / "summary.json", {})
+    artifacts.write_json(folder.output / "summary.json", {"parts": ["map", "signals"]})
+    with pytest.raises(EngineError, match="lack the map's features"):
+        work(project.path, folder.id)
+    assert (project.maps(), list(project.artifacts.glob("map-*"))) == ([], [])
+    make_map(project, toy_model)
+    assert len(selection_features(project)) == 40
+
+
+def test_a_changed_model_is_refused(project: Project, toy_model: Path, tmp_path: Path) -> None:
     model = Path(shutil.copytree(toy_model, tmp_path / "model"))
     make_map(project, model)
     add(project, "owned", "", pool_lines(tmp_path)[:3], tmp_path / "owned.jsonl")
-    found = selection_features(project)
-    key = side_key(found.recipe, side_of(project, "owned"))
-    place = JobFolder.create(project.temp / f"{STAGE}-{key}", {"kind": "map"})
-    with held(place.path / "lock"), pytest.raises(EngineError, match="Another process computes"):
-        found.side("owned")
     (model / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
     with pytest.raises(EngineError, match=r"has changed since the map was made.*Run map again"):
-        found.side("owned")
+        selection_features(project).side("owned")
     assert len(kept_sides(project)) == 2
+
+
+def test_one_process_computes_at_a_time(
+    project: Project, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedded: Counted
+) -> None:
+    make_map(project, toy_model)
+    add(project, "owned", "", pool_lines(tmp_path)[:3], tmp_path / "owned.jsonl")
+    found = selection_features(project)
+    monkeypatch.setattr(sides, "WAIT_S", 0.1)
+    embedded.clear()
+    with held(project.temp / f".{STAGE}.lock"):
+        with pytest.raises(EngineError, match="Another process computes"):
+            found.side("owned")
+        assert found.side("target", "sums").shape == (5, 16)  # what is kept needs no turn
+    assert embedded == []
+    assert found.side("owned").shape == (3, 16)
 
 
 def test_features_of_another_recipe_are_never_kept(

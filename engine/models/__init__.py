@@ -1,1 +1,1 @@
-"""Language models: sources, loading, tokens, batches, losses, warm-up and the built-in model."""
+"""Language models: sources, loading, tokens, batches, losses, warm-up, adapters and the built-in model."""

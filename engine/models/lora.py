@@ -165,12 +165,12 @@ def load_lora(folder: Path, lm: LanguageModel) -> LoraWarmUp:
     """
     try:
         record = json.loads((folder / RECORD).read_text("utf-8"))
-        found = record.get("format")
+        found = record["format"]
         if found == FORMAT:
             rates = record["mean_learning_rates"]
             flats = [load_file(_file(folder, number)) for number in range(len(rates))]
             warm = _from_record(record, [_unflattened(*pair) for pair in zip(flats, rates, strict=True)])
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise EngineError(f"The LoRA warm-up in {folder} cannot be read: {error}. Run the warm-up again.") from error
     if found != FORMAT:
         raise EngineError(f"The LoRA warm-up in {folder} has format {found}, expected {FORMAT}. Run the warm-up again.")

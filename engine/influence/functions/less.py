@@ -30,7 +30,7 @@ from engine.models.table import TokenTable
 from engine.progress import Reporter, Silent
 
 EPSILON = 1e-8  # inside the root
-RAW_NUMBERS = 1 << 20  # of one row's gradient before the last projection: 4 MB a row, and no matter to the estimate
+RAW_NUMBERS = 1 << 18  # held of one row's gradient before the last projection: 1 MB a row
 
 Moments = Sequence[tuple[Tensor, Tensor]]
 Problems = dict[int, str]
@@ -52,7 +52,7 @@ def checkpoint_weights(checkpoints: Sequence[LoraCheckpoint]) -> np.ndarray:
 def less_projection(sites: Sequence[Site], *, width: int, seed: int) -> LayerHadamard:
     """The gradients of all sites, side by side, to `width` coordinates with E‖Px‖² = ‖x‖²; all of them if no more.
 
-    Where they are more than `RAW_NUMBERS`, every site is first shortened to its share of those.
+    Where they are more than `RAW_NUMBERS`, every site is first shortened to its share of those, without bias as well.
     """
     whole = sum(site.weight.numel() for site in sites)
     longest = max(max(site.out_features, site.in_features) for site in sites)

@@ -1,6 +1,7 @@
 """Adapters in and out of a model, and the LoRA warm-up against torch's AdamW run by hand."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -171,6 +172,11 @@ def test_a_missing_peft_is_one_clear_error(fresh: Loader, table: TokenTable, mon
     with pytest.raises(EngineError, match=r"needs the package peft.*requirements\.txt.*The model is unchanged"):
         warm_up_lora(lm, table, CONFIG)
     assert torch.equal(logits(lm, table), before)
+
+
+def test_peft_is_imported_by_those_alone_who_need_it() -> None:
+    code = "import sys, engine.influence.functions.less, engine.models.lora; assert 'peft' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_a_layer_that_peft_refuses_leaves_the_model_whole(
@@ -368,6 +374,10 @@ def test_a_newer_format_or_another_model_is_refused(fresh: Loader, table: TokenT
     (tmp_path / "lora.json").write_text(json.dumps(record | {"format": 99}))
     with pytest.raises(EngineError, match="format 99, expected 1"):
         load_lora(tmp_path, lm)
+    for strange in (record | {"config": {"unheard of": 1}}, [], {}):
+        (tmp_path / "lora.json").write_text(json.dumps(strange))
+        with pytest.raises(EngineError, match="cannot be read"):
+            load_lora(tmp_path, lm)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """Texts as vectors by their words alone: no encoder, no language model, some thousands of rows per second on one core.
 
 Notation. A text becomes tokens: words, single digits, single other marks. Five parts, side by side: which tokens the
-response has, which pairs of neighbouring tokens it has, which tokens the prompt has (each hashed into `BUCKETS` buckets,
-1 + log count times log((1 + n)/(1 + rows with it)) + 1, of length 1, then projected to `width` coordinates by seeded
-random signs, which keeps inner products), the lengths of prompt and response as logarithms, and the shares of kinds of
-characters. What the text is written in shows here, what it means does not: a complement to sentence embeddings.
+response has, which pairs of neighbouring tokens it has, which tokens the prompt has, the lengths of prompt and response
+as logarithms, and the shares of kinds of characters. Tokens are hashed into `BUCKETS` buckets, weighted by
+(1 + log count)·(log((1 + n)/(1 + rows with it)) + 1) and scaled to length 1; seeded random signs then project them to
+`width` coordinates, which keeps inner products. What the text is written in shows here, what it means does not: a
+complement to sentence embeddings.
 
 The bucket weights come from the rows it was made for; a text has the same vector wherever and whenever it is embedded.
 """

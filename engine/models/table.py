@@ -6,7 +6,7 @@ This module knows nothing of tokenizers.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +44,19 @@ class TokenTable:
         builder.add(rows)
         table = builder.finish()
         return cls(table.ids, table.offsets, table.mask, table.truncated, table.problems)
+
+    @classmethod
+    def joined(cls, tables: Sequence["TokenTable"]) -> Self:
+        """The rows of several tables one after the other, in memory."""
+        starts = np.cumsum([0, *(len(table) for table in tables)])
+        lengths = np.concatenate([np.zeros(0, np.int64), *(table.lengths for table in tables)])
+        return cls(
+            ids=np.concatenate([np.zeros(0, np.int32), *(table.ids for table in tables)]),
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            mask=np.concatenate([np.zeros(0, np.uint8), *(table.mask for table in tables)]),
+            truncated=np.concatenate([np.zeros(0, np.bool_), *(table.truncated for table in tables)]),
+            problems={int(at) + row: why for at, table in zip(starts, tables) for row, why in table.problems.items()},
+        )
 
     def __len__(self) -> int:
         """The number of rows n, unusable ones included."""

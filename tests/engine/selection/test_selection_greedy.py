@@ -174,6 +174,12 @@ def test_budgets_from_none_to_all(greedy, k):
 
 
 @pytest.mark.parametrize("greedy", [lazy_greedy, stochastic_greedy])
+def test_rows_put_in_are_not_chosen_again_though_they_are_candidates(greedy):
+    picks = greedy(facility_location(DenseKernel.of_matrix(np.ones((5, 5)))), 5, start=np.array([3, 0]))
+    assert picks.order[:2].tolist() == [3, 0] and sorted(picks.order.tolist()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("greedy", [lazy_greedy, stochastic_greedy])
 @pytest.mark.parametrize(
     ("k", "options"),
     [(6, {}), (-1, {}), (1, {"start": [0, 1]}), (2, {"start": [0, 0]}), (3, {"candidates": [1, 1, 2]})],

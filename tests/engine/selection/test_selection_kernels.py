@@ -252,7 +252,7 @@ def test_impossible_neighbours_are_refused(index, distance, message):
 
 
 def test_a_list_may_end_with_the_row_that_begins_the_next():
-    index = np.array([[2], [2], [1]], np.int32)
+    index = np.array([[1], [2], [1]], np.int32)  # with themselves: 0 1, 1 2, 1 2
     kernel = SparseKernel.of_neighbours(index, np.full((3, 1), 0.5, np.float32))
     assert matrix_of(kernel) == pytest.approx(lists_by_loop(index, np.full((3, 1), 0.5)))
 

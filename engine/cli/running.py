@@ -11,7 +11,9 @@ from engine.cli.data import ProjectPath
 from engine.cli.following import wait_for
 from engine.cli.output import print_json, print_table
 from engine.cli.settings import configured
-from engine.runs.config import METHODS, MapConfig, ScoreConfig
+from engine.runs.config import ScoreConfig
+from engine.runs.map_config import MapConfig
+from engine.runs.methods import METHODS
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print versioned JSON instead of a table.")]
 Method = Annotated[str, typer.Option(metavar="M", help=f"How to score: {', '.join(METHODS)}.")]

@@ -7,7 +7,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from engine.cli.app import WrongUsage
 from engine.errors import EngineError
-from engine.runs.config import PRESETS, MapConfig, ScoreConfig
+from engine.runs.config import PRESETS, ScoreConfig
+from engine.runs.map_config import MapConfig
 
 C = TypeVar("C", ScoreConfig, MapConfig)
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")

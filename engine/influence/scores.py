@@ -119,3 +119,23 @@ def status_of(scores: np.ndarray, exact: Sequence[int] | np.ndarray) -> np.ndarr
     status[np.asarray(exact, dtype=np.int64)] = EXACT
     status[~np.isfinite(scores)] = UNSCORABLE
     return status
+
+
+def column_of(
+    matrix: np.ndarray, items: Sequence[int], *, aggregate: Aggregate, groups: Sequence[str] = ()
+) -> np.ndarray:
+    """One target set's column (n,) float32 from item scores (n, t): the mean or maximum over its `items`.
+
+    `groups` name the group of each of the items, in order: then the items of a group are joined so, and the best group
+    counts (LESS's mean within a sub-task and maximum over sub-tasks, arXiv 2402.04333). NaN where an item score is.
+    """
+    part = matrix[:, np.asarray(items, np.int64)]
+    if not len(groups):
+        return _joined(part, aggregate)
+    labels = np.asarray(groups, dtype=object)
+    return np.max([_joined(part[:, labels == name], aggregate) for name in sorted(set(groups))], axis=0)
+
+
+def _joined(values: np.ndarray, aggregate: Aggregate) -> np.ndarray:
+    found = values.mean(axis=1, dtype=np.float64) if aggregate == "mean" else values.max(axis=1)
+    return found.astype(np.float32)

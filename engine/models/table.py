@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import EngineError
 
@@ -56,6 +56,19 @@ class TokenTable:
             mask=np.concatenate([np.zeros(0, np.uint8), *(table.mask for table in tables)]),
             truncated=np.concatenate([np.zeros(0, np.bool_), *(table.truncated for table in tables)]),
             problems={int(at) + row: why for at, table in zip(starts, tables) for row, why in table.problems.items()},
+        )
+
+    def subset(self, rows: ArrayLike) -> Self:
+        """The rows asked for, in that order, as a table of their own in memory."""
+        numbers = np.asarray(rows, dtype=np.int64)
+        parts = [self.row(int(i)) for i in numbers]
+        lengths = [len(ids) for ids, _ in parts]
+        return type(self)(
+            ids=np.concatenate([np.zeros(0, np.int32), *(ids for ids, _ in parts)]),
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            mask=np.concatenate([np.zeros(0, np.uint8), *(mask for _, mask in parts)]),
+            truncated=np.asarray(self.truncated)[numbers],
+            problems={at: self.problems[int(i)] for at, i in enumerate(numbers) if int(i) in self.problems},
         )
 
     def __len__(self) -> int:

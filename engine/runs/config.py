@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine.errors import EngineError
-from engine.runs.validation import Config, choice, number
+from engine.runs.function_config import PAPER_NETWORK, FunctionConfig
+from engine.runs.methods import GRADIENT_METHODS, Method, function_of
+from engine.runs.validation import choice, number
 from engine.selection.sizes import size_of
 
-Method = Literal["landmark", "exact", "directional", "random"]
 Embedding = Literal["gradient", "hidden", "last-layer", "jvp", "sentence", "auto"]
 Unit = Literal["cosine", "inner-product"]
 Aggregate = Literal["mean", "max"]
@@ -23,15 +24,7 @@ Sites = Literal["all", "mlp", "down"]
 Tangent = Literal["rank-one", "gaussian"]
 Curvature = Literal["hessian", "gauss-newton"]
 Switch = Literal["auto", "on", "off"]
-Features = Literal["auto", "hidden", "sentence"]
 
-METHODS: dict[str, str] = {
-    "landmark": "Influence Distillation: exact gradients for a few landmark rows, propagated to the whole pool.",
-    "exact": "The gradient of every row, unprojected, with its true norm: the reference, and the most expensive.",
-    "directional": "Exact inner products with the mean target gradients from forward passes alone: no norms, no items.",
-    "random": "Seeded random scores: the baseline every method must beat. Needs no model and no target.",
-}
-NEEDS_TARGET = frozenset({"landmark", "exact", "directional"})
 LANDMARK_SHARE = 0.06
 LANDMARK_FLOOR = 64
 LANDMARK_CEILING = 4096  # of the default only: the paper's number for 200,000 rows; the kernel grows with its square
@@ -53,6 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "standardise": False,
         "tune": False,
         "landmark_choice": "uniform",
+        **PAPER_NETWORK,
     },
 }
 
@@ -63,8 +57,8 @@ def _known(name: str, names: Sequence[str], setting: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreConfig(Config):
-    """How a pool is scored.
+class ScoreConfig(FunctionConfig):
+    """How a pool is scored; `FunctionConfig` holds what concerns influence functions and the network.
 
     What is measured: `targets` empty means all; `avoid` names those that count against, and `target_weights` gives
     weights other than 1 as "name=2". `unit` is the entry of the score matrix: the cosine of two gradients or their
@@ -95,7 +89,6 @@ class ScoreConfig(Config):
     landmarks: int | None = None
     audit: int | None = None
     tuning: int | None = None
-    seed: int = 0
     embedding: Embedding = "gradient"
     embedding_width: int = 4096
     gradient_blocks: int = 1
@@ -196,6 +189,7 @@ class ScoreConfig(Config):
         if self.refine:
             size_of(self.refine, 1 << 62)
         self.set_weights(())
+        self.check_functions()
         self._refuse_combinations()
 
     def _refuse_combinations(self) -> None:
@@ -212,6 +206,16 @@ class ScoreConfig(Config):
             )
         if self.method == "directional" and self.aggregate == "max":
             raise EngineError("directional scores a mean target direction; aggregate=max needs the method exact.")
+        if self.groups and self.function is None:
+            raise EngineError(
+                f"groups joins item scores, which the method {self.method} does not go by; it is for less, delift, "
+                "delift-se, rds and network. Nothing was started."
+            )
+
+    @property
+    def function(self) -> str | None:
+        """The influence function that the method asks: itself, the network's teacher, or none."""
+        return function_of(self.method, self.teacher)
 
     def set_weights(self, names: Sequence[str]) -> dict[str, float]:
         """The weight of each target set of `names`: 1, that of `target_weights`, negative for `avoid`.
@@ -238,7 +242,8 @@ class ScoreConfig(Config):
 
     def warms_up(self, model_kind: str) -> bool:
         """Whether the run trains the model on a slice of the pool before scoring."""
-        return self.warm_up == "on" or (self.warm_up == "auto" and model_kind == "builtin")
+        gradients = self.method in GRADIENT_METHODS or self.function == "exact"
+        return self.warm_up == "on" or (self.warm_up == "auto" and model_kind == "builtin" and gradients)
 
     def embedding_settings(self) -> dict[str, Any]:
         """The keyword arguments of the configured embedding beside the model."""
@@ -281,10 +286,11 @@ class ScoreConfig(Config):
         return min(wanted, usable)
 
     def audit_count(self, usable: int) -> int:
-        """Audit rows beside the landmarks: 2 % within 64 to 256, at most a quarter of what the landmarks leave."""
+        """Audit rows beside landmarks or labelled rows: 2 % within 64 to 256, at most a quarter of what those leave."""
         low, high = AUDIT_RANGE
+        fitted = self.labelled_count(usable) if self.method == "network" else self.landmark_count(usable)
         wanted = self.audit if self.audit is not None else min(high, max(low, round(AUDIT_SHARE * usable)))
-        return min(wanted, (usable - self.landmark_count(usable)) // 4)
+        return min(wanted, (usable - fitted) // 4)
 
     def tuning_count(self, usable: int) -> int:
         """Tuning rows, where anything is tuned: 2 % within 48 to 256, within a third of the landmarks."""
@@ -297,33 +303,12 @@ class ScoreConfig(Config):
 
 def preset_of(config: ScoreConfig) -> str:
     """The name of the preset whose values the configuration has, or an empty string."""
+    network = config.method == "network"
+    if not (network or config.method == "landmark"):
+        return ""
     found = (
         name
         for name, values in PRESETS.items()
-        if config.method == "landmark" and all(getattr(config, key) == value for key, value in values.items())
+        if all(getattr(config, key) == value for key, value in values.items() if (key in PAPER_NETWORK) == network)
     )
     return next(found, "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MapConfig(Config):
-    """How the pool is laid out: which features describe a row and how neighbours become a plane."""
-
-    features: Features = "auto"
-    model: str = "builtin"
-    neighbours: int = 15
-    min_dist: float = 0.1
-    seed: int = 0
-    max_length: int = 512
-    batch_tokens: int = 1024
-    device: str = "auto"
-    dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        choice("features", self.features, Features)
-        number("neighbours", self.neighbours, int, 2, 200)
-        number("min_dist", self.min_dist, (int, float), 0.0, 1.0)
-        number("seed", self.seed, int, 0, 2**32 - 1)
-        number("max_length", self.max_length, int, 16, 1 << 20)
-        number("batch_tokens", self.batch_tokens, int, 16, 1 << 24)

@@ -19,6 +19,7 @@ from engine.gradients.forwarding import predictions, response_logits, row_losses
 from engine.gradients.measured import measured_rows
 from engine.gradients.parameters import blocks
 from engine.gradients.projection import FactoredProjection
+from engine.influence.functions.base import Passes
 from engine.models.batches import Batch, collate, plan_batches
 from engine.models.loading import LanguageModel
 from engine.models.table import TokenTable
@@ -29,11 +30,15 @@ from engine.runs.parameters import Parameters
 FORWARD, BACKWARD = 2, 4  # FLOPs per parameter and token
 TARGET_PASSES = 2  # norms and projections of the target items first, then their weighted sum
 MEASURED_TOKENS = 4096
+BACKWARD_ONLY = frozenset({"less", "exact"})  # functions that go forward and back; LESS is timed as if in all weights
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Measured seconds per token: embedding (with the loss) and exact gradients; and seconds to load the model."""
+    """Measured seconds per token: embedding (with the loss), exact gradients, forward passes; and to load the model.
+
+    `encoding` is seconds per text of the sentence model. What a run does not need is not measured and 0.
+    """
 
     parameters: int
     device: str
@@ -42,6 +47,8 @@ class Speed:
     loading: float
     depth: int = 1
     notes: tuple[str, ...] = ()
+    forward: float = 0.0
+    encoding: float = 0.0
 
 
 def gradient_flops(speed: Speed, tokens: int) -> float:
@@ -52,6 +59,17 @@ def gradient_flops(speed: Speed, tokens: int) -> float:
 def curvature_flops(speed: Speed, landmarks: int, target_tokens: int) -> float:
     """FLOPs of one Hessian product over the target set per landmark: 12N a token (`influence.curvature`)."""
     return 2 * gradient_flops(speed, landmarks * target_tokens)
+
+
+def passes_flops(speed: Speed, passes: Passes) -> float:
+    """FLOPs of an influence function's passes: 2N a token forward, 6N forward and back."""
+    per_token = FORWARD + BACKWARD if passes.backward else FORWARD
+    return float(per_token * speed.parameters * passes.tokens)
+
+
+def passes_seconds(speed: Speed, passes: Passes) -> float:
+    """Seconds of an influence function's passes."""
+    return (speed.gradients if passes.backward else speed.forward) * passes.tokens
 
 
 def embedding_flops(speed: Speed, config: ScoreConfig, tokens: int) -> float:
@@ -83,6 +101,10 @@ def time_operations(
         return Speed(count, device, 0.0, 0.0, loading, depth, ("no sampled row has tokens: no speed measured",))
     few = [batches[int(i)] for i in np.unique(np.linspace(0, len(batches) - 1, 3).round())]
     made = [collate(table, rows[part], pad_id=lm.pad_id, device=lm.device) for part in few]
+    if config.function is not None:
+        forward = _per_token(_forward(lm), made)
+        backward = _per_token(_exact(lm, config, parameters, 1), made) if config.function in BACKWARD_ONLY else 0.0
+        return Speed(count, device, 0.0, backward, loading, depth, forward=forward)
     if config.method == "directional":  # two forward passes per direction
         return Speed(count, device, 0.0, 2 * sets * _per_token(_forward(lm), made), loading, depth)
     gradients = _per_token(_exact(lm, config, parameters, sets), made)

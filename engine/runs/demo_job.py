@@ -12,9 +12,10 @@ import torch
 
 from engine.data.demo import write_demo
 from engine.progress import Reporter
-from engine.runs.config import MapConfig, ScoreConfig
+from engine.runs.config import ScoreConfig
 from engine.runs.intake import add_pool, add_target
 from engine.runs.jobfolder import JobFolder
+from engine.runs.map_config import MapConfig
 from engine.runs.mapping_job import work_map
 from engine.runs.reporter import FileReporter
 from engine.runs.scoring_job import work_score

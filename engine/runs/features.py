@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.progress import Reporter
-from engine.runs.config import MapConfig
+from engine.runs.map_config import MapConfig
 from engine.runs.shards import Table, compute_shards, compute_table
 from engine.runs.texts import TextPairs
 

@@ -103,7 +103,21 @@ def write_tokens(project: Project, folder: JobFolder, view: View, tokenizer: Tok
     for i, target in enumerate(view.targets):
         place = folder.input / "targets" / str(i)
         write_table(project, "target", target.name, target.rows, place, tokenizer, reporter=reporter)
-    write_json(folder.input / "targets.json", [{"name": t.name, "rows": t.rows} for t in view.targets])
+
+
+def write_sets(project: Project, folder: JobFolder, view: View, *, groups: str = "") -> None:
+    """Name the target sets of `view` in their order, with the group of every row where a field of groups is named.
+
+    A row without the field is in a group of its own kind, "". Raises `EngineError` where no target row has the field.
+    """
+    sets: list[dict[str, Any]] = [{"name": t.name, "rows": t.rows} for t in view.targets]
+    if groups:
+        for each in sets:
+            chunks = _chunks(project, "target", each["name"], each["rows"])
+            each["groups"] = [str(row.fields.get(groups, "")) for chunk in chunks for row in chunk]
+        if not any(name for each in sets for name in each["groups"]):
+            raise EngineError(f"No target row has a field {groups!r} to group by. Name another, or none.")
+    write_json(folder.input / "targets.json", sets)
 
 
 def write_table(

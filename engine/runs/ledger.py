@@ -38,11 +38,13 @@ class Ledger:
         self.entries: list[Entry] = []
 
     @contextmanager
-    def part(self, name: str, *, rows: int = 0, tokens: int = 0, flops: float = 0.0) -> Iterator[None]:
+    def part(
+        self, name: str, *, rows: int = 0, tokens: int = 0, flops: float = 0.0, predicted: float | None = None
+    ) -> Iterator[None]:
         """Time a block that is no plain measurement of rows; the caller says what it amounts to."""
         began = time.perf_counter()
         yield
-        self.entries.append(Entry(name, rows, tokens, flops, _since(began), None))
+        self.entries.append(Entry(name, rows, tokens, flops, _since(began), predicted))
 
     @contextmanager
     def phase(

@@ -21,9 +21,9 @@ import numpy as np
 
 from engine.errors import EngineError
 from engine.progress import Reporter
-from engine.runs.config import MapConfig
 from engine.runs.features import FEATURES, FEATURES_FILE, RECIPE_FILE, write_features
 from engine.runs.jobfolder import JobFolder
+from engine.runs.map_config import MapConfig
 from engine.runs.texts import TextPairs
 from engine.store.artifacts import load_array, write_json
 

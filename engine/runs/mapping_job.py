@@ -15,10 +15,10 @@ from engine.data.samples import prompt_text, response_text
 from engine.errors import EngineError
 from engine.models.sources import resolve
 from engine.progress import Reporter
-from engine.runs.config import MapConfig
 from engine.runs.features import RECIPE_FILE, sentence_device
 from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_table, write_texts
 from engine.runs.jobfolder import JobFolder
+from engine.runs.map_config import MapConfig
 from engine.runs.mapping import PARTS
 from engine.runs.reporter import FileReporter
 from engine.runs.results import clear, keep

@@ -8,17 +8,20 @@ Computes no score and writes nothing but the measured speeds.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from engine.data.samples import prompt_text, response_text
 from engine.models.sources import resolve
 from engine.models.tokens import TokenTable, tokenize
-from engine.runs.config import NEEDS_TARGET, ScoreConfig
+from engine.runs.config import ScoreConfig
 from engine.runs.costs import TARGET_PASSES, Speed, curvature_flops, embedding_flops, gradient_flops
+from engine.runs.function_plan import ENCODER_SAMPLE, function_phases, whole_seconds
 from engine.runs.inputs import View, take_view
-from engine.runs.scoring_job import NO_MODEL
-from engine.runs.speeds import known_speed, measure_speed, remember_speed, speed_key
+from engine.runs.methods import needs_model, needs_target
+from engine.runs.phases import Phase
+from engine.runs.speeds import known_speed, measure_encoding, measure_speed, remember_speed, speed_key
 from engine.runs.tokenizers import Tokenizer, load_tokenizer
 from engine.store.project import Project
 
@@ -26,21 +29,11 @@ SAMPLE_ROWS = 256
 
 
 @dataclass(frozen=True)
-class Phase:
-    """One phase: its rows, tokens and FLOPs, and the seconds it should take here."""
-
-    name: str
-    rows: int
-    tokens: int
-    flops: float
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Plan:
     """The cost of one run. `bytes` are on disk, job folder and results together; `tokens` those of the pool.
 
-    `exact_seconds` is what measuring every row would take, for comparison (None where that is the method).
+    `exact_seconds` is what measuring every row would take, for comparison (None where that is the method); for the
+    method `network` what its teacher would take, asked of every row and item. `compared` names it.
     """
 
     method: str
@@ -58,6 +51,7 @@ class Plan:
     exact_seconds: float | None
     device: str
     notes: tuple[str, ...] = ()
+    compared: str = "gradients of every row"
 
 
 @dataclass
@@ -78,10 +72,12 @@ def plan(project: Project, config: ScoreConfig) -> Plan:
 
     Raises `EngineError` as the run itself would: empty pool, unknown target or model, more landmarks than rows.
     """
-    view = take_view(project, config.targets if config.method in NEEDS_TARGET else None)
+    view = take_view(project, config.targets if needs_target(config.method, config.teacher) else None)
     landmarks = config.landmark_count(view.rows) if config.method == "landmark" else 0
-    if config.method in NO_MODEL:
+    if config.method == "random":
         return Plan(config.method, "", view.rows, {}, 0, 0, False, 0, 0.0, 5 * view.rows, 0.0, (), None, "cpu")
+    if not needs_model(config.method, config.teacher):
+        return _plan_without_model(project, config, view)
     source = resolve(config.model)
     tokenizer = load_tokenizer(source, max_length=config.max_length)
     sizes = measure_sizes(project, view, tokenizer, seed=config.seed)
@@ -89,11 +85,15 @@ def plan(project: Project, config: ScoreConfig) -> Plan:
     speed, fresh = known_speed(project, key), False
     if speed is None:
         speed, fresh = measure_speed(sizes.sample, config, source, sets=max(1, len(sizes.targets))), True
+        if config.method == "network" and _may_encode(config):
+            speed = replace(speed, encoding=measure_encoding(_sampled_texts(project, view, config), config))
         remember_speed(project, key, speed)
-    warm = config.warms_up(source.kind)
-    phases = phases_of(config, sizes, speed, warm=warm)
-    exact = sum(p.seconds for p in _gradient_phases(sizes, speed, sizes.rows, "exact gradients"))
+    if config.function is None:
+        phases = phases_of(config, sizes, speed, warm=config.warms_up(source.kind))
+    else:
+        phases = function_phases(config, speed, **_shape(sizes), builtin=source.kind == "builtin")
     origin = "measured just now" if fresh else "measured earlier on this machine"
+    compared = _compared(config, sizes, speed)
     return Plan(
         method=config.method,
         model=config.model,
@@ -107,10 +107,69 @@ def plan(project: Project, config: ScoreConfig) -> Plan:
         bytes=disk_bytes(config, sizes),
         seconds=sum(p.seconds for p in phases),
         phases=phases,
-        exact_seconds=None if config.method == "exact" else exact,
+        exact_seconds=compared,
         device=speed.device,
         notes=(*sizes.notes, *speed.notes, f"speed {origin}; times exclude waiting for other jobs"),
+        compared=f"{config.teacher} of every row and item" if config.method == "network" else Plan.compared,
     )
+
+
+def _may_encode(config: ScoreConfig) -> bool:
+    """Whether the network may read sentence embeddings."""
+    return config.network_features == "auto" or "sentence" in config.network_features
+
+
+def _shape(sizes: _Sizes) -> dict[str, int]:
+    items = sum(sizes.targets.values())
+    return {"rows": sizes.rows, "tokens": sizes.tokens, "items": items, "item_tokens": sizes.target_tokens}
+
+
+def _compared(config: ScoreConfig, sizes: _Sizes, speed: Speed) -> float | None:
+    """Seconds of what the run stands for, None where it does that very thing or something unlike it."""
+    if config.method == "network":
+        return whole_seconds(config, speed, **_shape(sizes))
+    if config.method == "exact" or config.function is not None:
+        return None
+    return sum(p.seconds for p in _gradient_phases(sizes, speed, sizes.rows, "exact gradients"))
+
+
+def _plan_without_model(project: Project, config: ScoreConfig, view: View) -> Plan:
+    """Sentence embeddings alone, directly or as the network's teacher: the encoder's speed is all that matters."""
+    key = speed_key("sentence", config)
+    speed = known_speed(project, key)
+    fresh = speed is None
+    if speed is None:
+        speed = Speed(0, "cpu", 0.0, 0.0, 0.0, encoding=measure_encoding(_sampled_texts(project, view, config), config))
+        remember_speed(project, key, speed)
+    targets = {t.name: t.rows for t in view.targets}
+    shape = {"rows": view.rows, "tokens": 0, "items": sum(targets.values()), "item_tokens": 0}
+    phases = function_phases(config, speed, **shape, builtin=False)
+    network = config.method == "network"
+    return Plan(
+        method=config.method,
+        model="",
+        rows=view.rows,
+        targets=targets,
+        landmarks=0,
+        tokens=0,
+        tokens_are_estimated=False,
+        parameters=0,
+        flops=0.0,
+        bytes=view.rows * 4 * (sum(targets.values()) + 3),
+        seconds=sum(p.seconds for p in phases),
+        phases=phases,
+        exact_seconds=whole_seconds(config, speed, **shape) if network else None,
+        device=speed.device,
+        notes=(f"speed measured {'just now' if fresh else 'earlier'} on this machine; no language model is run",),
+        compared=f"{config.teacher} of every row and item" if network else Plan.compared,
+    )
+
+
+def _sampled_texts(project: Project, view: View, config: ScoreConfig) -> list[str]:
+    """Texts of a seeded sample of the pool, as the sentence model reads them."""
+    count = min(view.rows, ENCODER_SAMPLE)
+    rows = np.sort(np.random.default_rng(config.seed).choice(view.rows, count, replace=False))
+    return [f"{prompt_text(r.messages)} {response_text(r.messages)}" for r in project.rows(rows)]
 
 
 def phases_of(config: ScoreConfig, sizes: _Sizes, speed: Speed, *, warm: bool) -> tuple[Phase, ...]:
@@ -205,5 +264,5 @@ def describe_plan(made: Plan) -> list[str]:
     lines += [f"  {p.name:<22} {p.rows:>9,} rows  {p.flops:>9.3g} FLOPs  {p.seconds:>9.1f} s" for p in made.phases]
     lines.append(f"time       about {made.seconds:,.0f} s")
     if made.exact_seconds is not None and made.exact_seconds > 0:
-        lines.append(f"           (gradients of every row would take about {made.exact_seconds:,.0f} s)")
+        lines.append(f"           ({made.compared} would take about {made.exact_seconds:,.0f} s)")
     return lines + [f"note       {note}" for note in made.notes]

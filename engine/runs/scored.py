@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-LANDMARK, AUDIT, WARM_UP, TRUNCATED, TUNING, REFINED = 1, 2, 4, 8, 16, 32
+LANDMARK, AUDIT, WARM_UP, TRUNCATED, TUNING, REFINED, LABELLED = 1, 2, 4, 8, 16, 32, 64
 ROLES = {
     LANDMARK: "landmark",
     AUDIT: "audit",
@@ -15,6 +15,7 @@ ROLES = {
     TRUNCATED: "cut to the model's length",
     TUNING: "tuning",
     REFINED: "measured in the refinement",
+    LABELLED: "labelled by the network's teacher",
 }
 
 

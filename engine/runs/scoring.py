@@ -25,18 +25,29 @@ from engine.errors import EngineError
 from engine.influence.scores import status_of
 from engine.models.table import TokenTable
 from engine.progress import Reporter
+from engine.runs.by_function import score_by_function
 from engine.runs.config import ScoreConfig, preset_of
 from engine.runs.costs import time_operations
+from engine.runs.functions import Materials
 from engine.runs.jobfolder import JobFolder, write_json
 from engine.runs.landmark import score_landmark
 from engine.runs.ledger import Ledger
 from engine.runs.measuring import NO_GRADIENT, Measurer, Targets
+from engine.runs.methods import needs_model
+from engine.runs.networks import score_by_network
 from engine.runs.parameters import Parameters, parameters_of
 from engine.runs.scored import TRUNCATED, WARM_UP, Scored, reasons, spread
 from engine.runs.warming import prepare_model
 from engine.store.artifacts import read_json
 
 KEPT_PROBLEMS = 1000
+UNITS = {
+    "delift": "fall of the distance from certainty",
+    "delift-se": "cosine of sentence embeddings",
+    "less": "cosine of gradients over checkpoints",
+    "selectit": "rating",
+    "rds": "cosine of hidden states",
+}
 SAMPLE_ROWS = 128  # rows that the device's speed is measured on
 
 
@@ -49,8 +60,10 @@ def run_score(folder: JobFolder, reporter: Reporter) -> None:
     ledger = Ledger(config)
     if config.method == "random":
         scored = score_random(folder.spec["rows"], config)
+    elif config.function is not None:
+        scored = _score_by_function(folder, config, ledger, reporter)
     else:
-        scored = _score_with_model(folder, config, ledger, reporter)
+        scored = _score_by_gradients(folder, config, ledger, reporter)
     _write(folder, config, scored, ledger)
 
 
@@ -68,15 +81,13 @@ def score_random(rows: int, config: ScoreConfig) -> Scored:
     return Scored(arrays, notes=["Random scores: they say nothing about the rows and serve as the baseline."])
 
 
-def _score_with_model(folder: JobFolder, config: ScoreConfig, ledger: Ledger, reporter: Reporter) -> Scored:
+def _score_by_gradients(folder: JobFolder, config: ScoreConfig, ledger: Ledger, reporter: Reporter) -> Scored:
     pool = TokenTable.load(folder.input / "pool")
     named = read_json(folder.input / "targets.json")
     config.set_weights([s["name"] for s in named])  # refuses weights of unknown sets before anything is measured
     tables = [(s["name"], TokenTable.load(folder.input / "targets" / str(i))) for i, s in enumerate(named)]
     usable = np.flatnonzero(pool.response_lengths > 0)
-    if not len(usable):
-        found = "; ".join(sorted(set(pool.problems.values()))[:3])
-        raise EngineError(f"No row of the pool can be scored by this model ({found}). Nothing was scored.")
+    _refuse_none(pool, usable)
     config.landmark_count(len(usable))
     began = time.perf_counter()
     with ledger.part("model and warm-up"):
@@ -100,6 +111,48 @@ def _score_with_model(folder: JobFolder, config: ScoreConfig, ledger: Ledger, re
     if targets.problems:
         scored.notes.append(f"{len(targets.problems)} target items could not be used: {_some(targets.problems)}.")
     return scored
+
+
+def _score_by_function(folder: JobFolder, config: ScoreConfig, ledger: Ledger, reporter: Reporter) -> Scored:
+    """An influence function, or the network that learns one."""
+    job = Materials(folder, config, reporter)
+    config.set_weights([each.name for each in job.sets])  # refuses weights of unknown sets before anything is run
+    modelled = needs_model(config.method, config.teacher)
+    if modelled:
+        _refuse_none(job.pool, job.usable)
+        _time(job, ledger)
+    scored = score_by_network(job, ledger) if config.method == "network" else score_by_function(job, ledger)
+    roles, notes = scored.arrays["roles"], []
+    if modelled:
+        roles[job.pool.truncated] |= TRUNCATED
+        notes = list(job.lm.notes)
+        scored.problems = {**{str(row): reason for row, reason in job.pool.problems.items()}, **scored.problems}
+        seen = job.trained_on()
+        roles[seen] |= WARM_UP
+        if len(seen):
+            scored.notes.append(f"The model was first trained on {len(seen)} rows of the pool; they are marked.")
+    named = [{"name": each.name} for each in job.sets]
+    scored.notes[:0] = [*notes, *_honest_notes(folder, config, named)]
+    if config.function == "exact":
+        scored.notes += list(job.parameters.notes)
+    return scored
+
+
+def _time(job: Materials, ledger: Ledger) -> None:
+    """Load the model and time this device, so that phases can be compared with what was predicted."""
+    began, config = time.perf_counter(), job.config
+    with ledger.part("model and warm-up"):
+        lm, parameters = job.lm, job.parameters
+    with ledger.part("timing this device"):
+        sample = np.random.default_rng((config.seed, 6)).permutation(job.usable)[:SAMPLE_ROWS]
+        loading = time.perf_counter() - began
+        ledger.speed = time_operations(lm, job.pool, sample, config, parameters, sets=1, loading=loading)
+
+
+def _refuse_none(pool: TokenTable, usable: np.ndarray) -> None:
+    if not len(usable):
+        found = "; ".join(sorted(set(pool.problems.values()))[:3])
+        raise EngineError(f"No row of the pool can be scored by this model ({found}). Nothing was scored.")
 
 
 def _exact(measurer: Measurer, pool: TokenTable, usable: np.ndarray, targets: Targets) -> Scored:
@@ -143,7 +196,7 @@ SCORERS: dict[str, Callable[[Measurer, TokenTable, np.ndarray, Targets], Scored]
 
 def _honest_notes(folder: JobFolder, config: ScoreConfig, named: list[dict[str, Any]]) -> list[str]:
     notes = []
-    if folder.spec["model"]["kind"] == "builtin":
+    if (folder.spec.get("model") or {}).get("kind") == "builtin":
         notes.append("Scored with the built-in model: its scores need not transfer to the model you will train.")
     weights = config.set_weights([s["name"] for s in named])
     if any(weight != 1 for weight in weights.values()):
@@ -214,6 +267,8 @@ def _write(folder: JobFolder, config: ScoreConfig, scored: Scored, ledger: Ledge
 def _unit(config: ScoreConfig) -> str:
     if config.method == "random":
         return "random number in [0, 1)"
+    if config.function is not None:
+        return UNITS.get(str(config.function), config.unit)
     if config.method == "directional" and config.unit == "cosine":
         return "inner product with the mean unit target gradient"
     return config.unit

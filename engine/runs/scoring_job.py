@@ -4,6 +4,8 @@ The scores themselves are `scoring.py`, which knows no catalogue. A run's artifa
 the answer; where it exists already nothing is computed, and the log says so.
 """
 
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import engine
 from engine.errors import EngineError
 from engine.models.sources import ModelSource, resolve
 from engine.progress import Reporter
-from engine.runs.config import NEEDS_TARGET, ScoreConfig
-from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_texts, write_tokens
+from engine.runs.config import ScoreConfig
+from engine.runs.function_config import FunctionConfig
+from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_sets, write_texts, write_tokens
 from engine.runs.jobfolder import JobFolder
+from engine.runs.methods import needs_model, needs_target
 from engine.runs.reporter import FileReporter
 from engine.runs.results import clear, keep
 from engine.runs.runjob import compute
@@ -23,7 +27,6 @@ from engine.store.project import Project
 from engine.store.records import RunRecord, now
 
 STAGE = "scores"
-NO_MODEL = frozenset({"random"})
 READS_TEXT = frozenset({"sentence", "auto"})  # embeddings that need the rows as text
 
 
@@ -45,7 +48,7 @@ def prepare_score(project: Project, folder: JobFolder, reporter: Reporter) -> Pa
     """
     config = ScoreConfig.from_dict(folder.spec["config"])
     reporter.phase("preparing", 0)
-    aimed = config.method in NEEDS_TARGET
+    aimed = needs_target(config.method, config.teacher)
     view = frozen_view(project, folder, config.targets if aimed else None)
     if aimed and not view.targets:
         raise EngineError(
@@ -54,16 +57,18 @@ def prepare_score(project: Project, folder: JobFolder, reporter: Reporter) -> Pa
         )
     config.set_weights([target.name for target in view.targets])  # refuses weights of sets that are not there
     config.landmark_count(view.rows)  # refuses more landmarks than rows before anything is written
-    source = None if config.method in NO_MODEL else resolve(config.model)
-    key = score_key(view, config, source)
+    source, others = models_of(config)
+    key = score_key(view, config, source, others)
     check_run_name(project, folder.spec.get("run"), key)
-    folder.update_spec(artifact={"stage": STAGE, "key": key}, model=describe_model(source), rows=view.rows)
+    described = {"model": describe_model(source), "models": [describe_model(other) for other in others]}
+    folder.update_spec(artifact={"stage": STAGE, "key": key}, rows=view.rows, **described)
     existing = find(project.artifacts, STAGE, key)
     if existing is None and not folder.input_complete:
         if source is not None:
             tokenizer = load_tokenizer(source, max_length=config.max_length)
             write_tokens(project, folder, view, tokenizer, reporter=reporter)
-        if config.method == "landmark" and config.embedding in READS_TEXT:
+        write_sets(project, folder, view, groups=config.groups)
+        if _reads_text(config):
             write_texts(project, folder, view, reporter=reporter)
         complete_inputs(folder, view)
     if existing is not None:
@@ -71,12 +76,32 @@ def prepare_score(project: Project, folder: JobFolder, reporter: Reporter) -> Pa
     return existing
 
 
-def score_key(view: View, config: ScoreConfig, source: ModelSource | None) -> str:
+def _reads_text(config: ScoreConfig) -> bool:
+    """Whether anything of the run reads the rows as text."""
+    by_landmarks = config.method == "landmark" and config.embedding in READS_TEXT
+    return by_landmarks or config.method == "network" or config.function in ("delift-se", "selectit")
+
+
+def models_of(config: ScoreConfig) -> tuple[ModelSource | None, tuple[ModelSource, ...]]:
+    """The files of the run's model (None: it needs none), and of the further ones that rate with it."""
+    if not needs_model(config.method, config.teacher):
+        return None, ()
+    further = config.models if config.function == "selectit" else ()
+    return resolve(config.model), tuple(resolve(name) for name in further)
+
+
+def score_key(view: View, config: ScoreConfig, source: ModelSource | None, others: Sequence[ModelSource] = ()) -> str:
     """The name of the scores: whatever changes the answer, and nothing else."""
-    settings = {name: value for name, value in config.to_dict().items() if name not in ("model", "targets")}
+    without = {"model", "targets", "models"}
+    if config.function is None:  # what only functions and networks know does not change scores by gradients
+        without |= {field.name for field in fields(FunctionConfig)} - {"seed"}
+    settings = {name: value for name, value in config.to_dict().items() if name not in without}
     targets = [[target.name, target.hash] for target in view.targets]
     model = None if source is None else source.sha256
-    return artifact_key(stage=STAGE, pool=view.pool_hash, rows=view.rows, targets=targets, model=model, config=settings)
+    more = {"models": [other.sha256 for other in others]} if others else {}
+    return artifact_key(
+        stage=STAGE, pool=view.pool_hash, rows=view.rows, targets=targets, model=model, config=settings, **more
+    )
 
 
 def check_run_name(project: Project, name: str | None, key: str) -> None:

@@ -16,10 +16,10 @@ import engine
 from engine.errors import EngineError
 from engine.models.sources import ModelSource, resolve
 from engine.progress import Reporter
-from engine.runs.config import MapConfig
 from engine.runs.features import RECIPE_FILE
 from engine.runs.inputs import describe_model, write_pairs, write_table
 from engine.runs.jobfolder import JobFolder, held
+from engine.runs.map_config import MapConfig
 from engine.runs.results import keep
 from engine.runs.runjob import compute
 from engine.runs.tokenizers import load_tokenizer

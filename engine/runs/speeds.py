@@ -6,6 +6,7 @@ Times the very operations of a scoring run (`costs`) on sampled rows of the pool
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -23,6 +24,8 @@ from engine.store.project import Project
 MACHINE = (platform.node(), platform.machine(), os.cpu_count())
 SETTINGS = (
     "method",
+    "teacher",
+    "network_features",
     "embedding",
     "embedding_width",
     "gradient_blocks",
@@ -73,3 +76,15 @@ def measure_speed(table: TokenTable, config: ScoreConfig, source: ModelSource, *
     rows = np.flatnonzero(table.response_lengths > 0)
     found = time_operations(lm, table, rows, config, parameters, sets=sets, loading=loading)
     return replace(found, notes=(*found.notes, *lm.notes))
+
+
+def measure_encoding(texts: Sequence[str], config: ScoreConfig) -> float:
+    """Seconds per text of the sentence model on this machine, measured on a few texts of the pool."""
+    from engine.maps.sentence import load_encoder
+    from engine.runs.features import sentence_device
+
+    encoder = load_encoder(device=sentence_device(config.device))
+    encoder.encode(texts[:2])  # the first call allocates
+    began = time.perf_counter()
+    encoder.encode(texts)
+    return (time.perf_counter() - began) / max(1, len(texts))

@@ -143,11 +143,12 @@ def report_on(
     if trust.shown is not None and distilled.audit_variance is not None:
         said = combine(distilled.audit_estimated)
         judged = coverage(trust.shown, combine(audit.columns), said, distilled.audit_variance)
-    described = _fidelity(found)
-    return Report(described, _uncertainty(trust, judged), (*trust.notes, *_trust_notes(described, judged)))
+    described = fidelity_values(found)
+    return Report(described, _uncertainty(trust, judged), (*trust.notes, *warnings_of(described, judged)))
 
 
-def _fidelity(report: Fidelity) -> dict[str, Any]:
+def fidelity_values(report: Fidelity) -> dict[str, Any]:
+    """A fidelity report as the summary of a run keeps it."""
     whole = {"spearman": report.spearman, "r2": report.r2, "top_overlap": report.top_overlap}
     whole |= {"length_correlation": report.length_bias, "length_correlation_exact": report.length_bias_exact}
     return {
@@ -186,7 +187,7 @@ def _uncertainty(trust: Trust, judged: Coverage | None) -> dict[str, Any] | None
     }
 
 
-def _trust_notes(report: dict[str, Any], judged: Coverage | None) -> list[str]:
+def warnings_of(report: dict[str, Any], judged: Coverage | None) -> list[str]:
     """What the report means where it does not speak for the scores."""
     value, low = report["spearman"], (report["interval"] or [None])[0]
     if value is None:

@@ -13,7 +13,7 @@ import streamlit as st
 
 from engine.errors import EngineError
 from engine.runs import jobs
-from engine.runs.config import MapConfig
+from engine.runs.map_config import MapConfig
 from engine.store.project import Project
 from pages.parts import colours, filters, map_colours, reads, regions, sample_view, score_view, state
 from pages.parts.filters import Filter

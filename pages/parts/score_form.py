@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from engine.runs.config import METHODS, NEEDS_TARGET, PRESETS, Embedding, Method, ScoreConfig, Unit
+from engine.runs.config import PRESETS, Embedding, ScoreConfig, Unit
+from engine.runs.methods import METHODS, Method, needs_target
 from engine.store.project import Project
 from pages.parts import reads, score_more
 from pages.parts.words import plain, shorten
@@ -53,7 +54,7 @@ def form(project: Project) -> tuple[ScoreConfig | None, str | None]:
         with left:
             settings["model"] = _model()
         with right:
-            if method in NEEDS_TARGET:
+            if needs_target(method):
                 settings |= _targets(project)
     settings |= _main(project, method)
     if method == "landmark":
@@ -210,5 +211,5 @@ def describe(config: ScoreConfig) -> str:
 
 def missing_target(project: Project, config: ScoreConfig | None) -> bool:
     """Whether the method needs a target set and there is none."""
-    method = config.method if config is not None else "landmark"
-    return method in NEEDS_TARGET and not reads.by_state(project, "targets")
+    method, teacher = ("landmark", "") if config is None else (config.method, config.teacher)
+    return needs_target(method, teacher) and not reads.by_state(project, "targets")

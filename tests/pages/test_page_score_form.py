@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from engine.runs import jobs
-from engine.runs.config import METHODS, PRESETS, ScoreConfig, preset_of
+from engine.runs.config import PRESETS, ScoreConfig, preset_of
+from engine.runs.methods import METHODS
 from engine.store.project import Project
 from pages.parts.score_form import EMBEDDING_NAMES, EMBEDDING_WORDS, METHOD_NAMES
 

@@ -101,6 +101,10 @@ class Baselines:
 
 def fit_baselines(rows: np.ndarray, items: np.ndarray, labels: np.ndarray, *, validation: np.ndarray) -> Baselines:
     """Fit all of them; `validation` are positions of labelled rows that choose the ridges and are fitted to after."""
+    kept = np.flatnonzero(np.isfinite(rows).all(axis=1) & np.isfinite(labels).any(axis=1))
+    present = np.isfinite(items).all(axis=1) & np.isfinite(labels[kept]).any(axis=0)
+    validation = np.flatnonzero(np.isin(kept, validation))
+    rows, items, labels = rows[kept], items[present], labels[np.ix_(kept, present)]
     fitted = np.setdiff1d(np.arange(len(rows)), validation)
     first, second = (1e-2, 1e-2)
     if len(validation) and len(fitted):

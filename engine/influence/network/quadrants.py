@@ -80,7 +80,7 @@ def quadrants(
     `exact` (m, u), NaN where a pair has no influence; `fitted` bool (m, u) says which pairs were fitted to; each of the
     `estimates` (m, u) is finite where `exact` is, or the pair is left out for all of them.
     """
-    known: np.ndarray = np.isfinite([exact, *estimates.values()]).all(axis=0)  # (m, u)
+    known = np.asarray(np.isfinite([exact, *estimates.values()]).all(axis=0))  # (m, u)
     labels = exact[fitted & np.isfinite(exact)].astype(np.float64)
     seen_rows, seen_items = fitted.any(axis=1), fitted.any(axis=0)
     found = []
@@ -90,7 +90,7 @@ def quadrants(
         ("items", ~seen_rows, seen_items),
         ("neither", ~seen_rows, ~seen_items),
     ):
-        there = known & ~fitted & rows[:, None] & items[None]
+        there = known & ~fitted & np.outer(rows, items)
         if there.any() and len(labels):
             found.append(_quadrant(name, exact, estimates, there, labels, seed))
     return tuple(found)

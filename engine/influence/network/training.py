@@ -64,21 +64,23 @@ def fit_network(
     """Fit to rows (m, d) and items (u, e) with labels (m, u); `items` None is the point-wise form, with u = 1.
 
     `parts` are the lengths of what the rows' embeddings are joined of, and the items' where they have the same form.
-    Begins no phase; checks for cancellation between batches. Raises `EngineError` for shapes that do not match, inputs
-    that are not finite, or no label at all.
+    Rows and items whose inputs are not finite are left out. Begins no phase; checks for cancellation between batches.
+    Raises `EngineError` for shapes that do not match, or no label at all.
     """
     right = np.ones((1, 1), np.float32) if items is None else np.asarray(items, np.float32)
-    _check(rows, right, labels)
+    labels = _known(rows, right, labels)
+    rows, right = _filled(rows), _filled(right)
     alike = items is not None and rows.shape[1] == right.shape[1]
     made_of = tuple(parts) or (rows.shape[1],)
     known = np.isfinite(labels)
+    told = known.any(axis=1)
     varies = float(np.ptp(labels[known])) > 1e-9 * float(np.abs(labels[known]).max())
-    scaling = Scaling.of(rows, labels, parts=made_of, items_alike=alike, on=config.standardise)
+    scaling = Scaling.of(rows[told], labels, parts=made_of, items_alike=alike, on=config.standardise)
     network = InfluenceNetwork(rows.shape[1], right.shape[1], config, parts=made_of if alike else ())
     block = _Block(scaling.rows(rows), scaling.items(right), scaling.labels(labels))
     held = validation_rows(len(rows), config)
-    held = held[known[held].any(axis=1)]
-    fitted = np.setdiff1d(np.flatnonzero(known.any(axis=1)), held)
+    held = held[told[held]]
+    fitted = np.setdiff1d(np.flatnonzero(told), held)
     if not len(fitted):
         fitted, held = held, fitted
     if not varies:
@@ -88,20 +90,25 @@ def fit_network(
     return Fitted(network.eval().requires_grad_(False), scaling, errors, best, held, False)
 
 
-def _check(rows: np.ndarray, items: np.ndarray, labels: np.ndarray) -> None:
+def _known(rows: np.ndarray, items: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The labels of rows and items that can be read, NaN elsewhere."""
     if labels.shape != (len(rows), len(items)):
         raise EngineError(
             f"Labels of shape {labels.shape} do not fit {len(rows)} rows and {len(items)} items. Nothing was fitted."
         )
-    if not (np.isfinite(rows).all() and np.isfinite(items).all()):
-        raise EngineError(
-            "A labelled row or item has an embedding that is not finite; leave it out. Nothing was fitted."
-        )
-    if not np.isfinite(labels).any():
+    readable = np.outer(np.isfinite(rows).all(axis=1), np.isfinite(items).all(axis=1))
+    found = np.where(readable, labels, np.nan).astype(np.float32)
+    if not np.isfinite(found).any():
         raise EngineError(
             f"None of the {labels.size} labelled pairs has an influence, so there is nothing to learn from. "
             "Look at the reasons of the rows and items. Nothing was fitted."
         )
+    return found
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """Rows that cannot be read as zeros; they have no label."""
+    return np.where(np.isfinite(values).all(axis=1)[:, None], values, 0).astype(np.float32)
 
 
 def _silence(network: InfluenceNetwork) -> None:

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from engine.progress import Silent
-from engine.runs.config import MapConfig, ScoreConfig
+from engine.runs.config import ScoreConfig
 from engine.runs.jobs import create_job, job
+from engine.runs.map_config import MapConfig
 from engine.runs.mapping_job import prepare_map
 from engine.runs.work import work
 from engine.store.artifacts import load_array

@@ -17,9 +17,9 @@ from engine.models.loading import load
 from engine.models.tokens import encode
 from engine.progress import Silent
 from engine.runs import features, intake, sides
-from engine.runs.config import MapConfig
 from engine.runs.jobfolder import JobFolder, held
 from engine.runs.jobs import create_job, job
+from engine.runs.map_config import MapConfig
 from engine.runs.sides import STAGE, all_sides, side_key, side_of
 from engine.runs.similarity import selection_features
 from engine.runs.work import work

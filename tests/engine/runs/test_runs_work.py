@@ -14,9 +14,10 @@ from engine.maps import build, layout
 from engine.models.tokens import TokenTable
 from engine.runs import intake, jobs, runjob
 from engine.runs import work as work_module
-from engine.runs.config import MapConfig, ScoreConfig
+from engine.runs.config import ScoreConfig
 from engine.runs.jobfolder import JobFolder, held
 from engine.runs.jobs import create_job, job
+from engine.runs.map_config import MapConfig
 from engine.runs.reporter import FileReporter
 from engine.runs.scoring_job import prepare_score
 from engine.runs.work import work

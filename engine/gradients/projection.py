@@ -182,16 +182,25 @@ class Hadamard:
         self.signs = torch.from_numpy(signs(n, "hadamard signs", *key))
         count = self.padded // self.block
         self.mix = torch.from_numpy(dct(np.eye(count), axis=0, norm="ortho").astype(np.float32))
+        self._placed: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Project the last axis of x (…, n) → (…, k), in the dtype of x."""
         if x.shape[-1] != self.n:
             raise EngineError(f"This projection takes vectors of length {self.n}; got {x.shape[-1]}.")
-        signed = x * self.signs.to(x)
+        signs, mix, kept = self._on(x)
+        signed = x * signs
         full = torch.nn.functional.pad(signed, (0, self.padded - self.n))  # (…, N)
         spread = walsh_hadamard(full.unflatten(-1, (-1, self.block)))  # (…, m, b)
-        mixed = (self.mix.to(x) @ spread).flatten(-2)  # (…, N)
-        return mixed[..., self.kept.to(x.device)] * sqrt(self.padded / self.k)
+        mixed = (mix @ spread).flatten(-2)  # (…, N)
+        return mixed[..., kept] * sqrt(self.padded / self.k)
+
+    def _on(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Signs, C_m and the kept coordinates where x lies and in its precision; brought there once."""
+        key = (x.device, x.dtype)
+        if key not in self._placed:
+            self._placed[key] = (self.signs.to(x), self.mix.to(x), self.kept.to(x.device))
+        return self._placed[key]
 
 
 def _padded(n: int) -> tuple[int, int]:
@@ -211,7 +220,7 @@ def walsh_hadamard(x: Tensor) -> Tensor:
     length = x.shape[-1]
     y, inner = x, 1
     for size in _radices(length):
-        matrix = _hadamard_matrix(size).to(x)
+        matrix = _hadamard_matrix(size, x.device, x.dtype)
         y = y.reshape(-1, size) @ matrix if inner == 1 else matrix @ y.reshape(-1, size, inner)
         inner *= size
     return y.reshape(x.shape) / sqrt(length)
@@ -225,8 +234,8 @@ def _radices(length: int) -> list[int]:
 
 
 @cache
-def _hadamard_matrix(size: int) -> Tensor:
+def _hadamard_matrix(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     matrix = torch.ones(1, 1)
     while len(matrix) < size:
         matrix = torch.cat([torch.cat([matrix, matrix], dim=1), torch.cat([matrix, -matrix], dim=1)])
-    return matrix
+    return matrix.to(device, dtype)

@@ -6,8 +6,9 @@
 Architectures of 0.5B and 1.5B parameters (those of Qwen2.5, random weights, bfloat16), rows of 512 random tokens. Per
 engine: tokens per second, peak memory, and the operations that torch counts in one batch (matrix products and
 attention, whatever their precision) as a share of the best bfloat16 matrix product measured here. Per model: landmark
-scoring against exact scoring of all rows. First the engines are checked on this device against autograd, one row at a
-time in float32. Random weights say nothing of quality.
+scoring against exact scoring of all rows, and the influence functions (`gpu_functions`; LESS needs peft). First the
+engines are checked on this device against autograd, one row at a time in float32. Random weights say nothing of
+quality.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import torch
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 
+import gpu_functions
 from deep_model import exact_scores, landmark_scores, target_direction
 from gradient_speed import agreement, one_row
 from scipy.stats import spearmanr
@@ -113,9 +115,18 @@ class Operations(TorchDispatchMode):
         """Run the operation and count it."""
         found = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
+        if "scaled_dot_product" in str(func):
+            self.total += attention_operations(args, backward="backward" in str(func))
+        elif formula is not None:
             self.total += formula(*args, **(kwargs or {}), out_val=found)
         return found
+
+
+def attention_operations(args: Sequence[Any], *, backward: bool) -> int:
+    """Operations of one attention kernel: two products forward, five back; keys may have fewer heads than queries."""
+    query, key = args[1:3] if backward else args[:2]
+    rows, heads, length, width = query.shape
+    return (10 if backward else 4) * rows * heads * length * key.shape[2] * width
 
 
 def run(folder: Path) -> dict[str, object]:
@@ -134,6 +145,7 @@ def measured(size: Size) -> dict[str, object]:
         "bf16_matmul_peak_tflops": significant(peak / 1e12),
         "tf32_allowed": torch.backends.cuda.matmul.allow_tf32,
         "correctness": correctness(size),
+        "functions_correctness": gpu_functions.correctness(SMALL, size.device),
     }
     for name, config in size.models.items():
         figures[name] = model_figures(config, size, peak)
@@ -218,6 +230,7 @@ def model_figures(config: Any, size: Size, peak: float) -> dict[str, object]:
         "engines": {name: speed(measure, pool, size, peak) for name, measure in engines(lm, stacked, sites).items()},
         "landmark_against_exact": landmark_figures(lm, pool, stacked, sites, size),
         "directional_in_bfloat16": refused(lm, sites, stacked, pool, size),
+        "influence_functions": gpu_functions.figures(lm, size),
     }
     del lm, stacked
     return figures | {"directional_in_float32": directional_figures(config, pool, targets, size)}

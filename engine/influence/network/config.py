@@ -35,7 +35,7 @@ class NetworkConfig:
     cosine: bool = True
     standardise: bool = True
     learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
+    weight_decay: float = 1.0
     dropout: float = 0.3
     batch_of: BatchOf = "rows"
     batch: int = 16
@@ -46,7 +46,8 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        for name, least in (("hidden", 1), ("members", 1), ("rank", 0), ("batch", 1), ("epochs", 1), ("patience", 1)):
+        leasts = {"hidden": 1, "members": 1, "rank": 0, "batch": 1, "epochs": 1, "patience": 1, "seed": 0}
+        for name, least in leasts.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise EngineError(f"{name} is {value!r}; it must be a whole number of at least {least}.")

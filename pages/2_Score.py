@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.parts import cost_plan, job_panel, runs_list, score_form
 from pages.parts.mistakes import errors_shown
-from pages.parts.shell import empty, open_page
+from pages.parts.shell import open_page
 from pages.parts.words import plain
 
 with open_page(
@@ -17,9 +17,7 @@ with open_page(
     st.subheader("New run", anchor=False)
     with st.container(border=True), errors_shown():
         config, name = score_form.form(project)
-        if score_form.missing_target(project, config):
-            empty("This method needs a target set", "The project has none yet: add samples of the task.", "Pool")
-        elif config is not None:
+        if config is not None and not score_form.missing_target(project, config):
             with errors_shown():
                 st.caption(plain(cost_plan.sizes(project, config)))
                 with st.container(horizontal=True):

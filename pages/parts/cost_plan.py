@@ -9,7 +9,7 @@ from engine.errors import EngineError
 from engine.runs.config import ScoreConfig
 from engine.selection.sizes import size_of
 from engine.store.project import Project
-from pages.parts import reads
+from pages.parts import function_sizes, reads
 from pages.parts.mistakes import show_error
 from pages.parts.tables import table
 from pages.parts.words import count, duration, opened, plain, size
@@ -41,6 +41,8 @@ def sizes(project: Project, config: ScoreConfig) -> str:
     against = f"against {count(sum(chosen.values()), 'target sample')} in {count(len(chosen), 'target set')}"
     if config.method == "random":
         return f"Gives each of {count(n, 'sample')} a random score. Takes no time."
+    if config.function is not None:
+        return function_sizes.sentence(config, n, sum(chosen.values()), against)
     if config.method == "directional":
         directions = count(len(chosen), "target direction")
         return f"Runs each of {count(n, 'sample')} forward along {directions}. Nothing is propagated."
@@ -79,16 +81,17 @@ def _make(project: Project, config: ScoreConfig, key: object) -> None:
 
 
 def _draw(made: "Plan") -> None:
-    places = st.columns(4)
     about = "about " if made.tokens_are_estimated else ""
-    places[0].metric("Time", duration(made.seconds), border=True)
-    places[1].metric("Tokens in the pool", f"{about}{made.tokens:,}", border=True)
-    places[2].metric("Work", f"{made.flops:.2g} FLOPs", border=True)
-    places[3].metric("Disk", size(made.bytes), border=True)
+    figures = {"Time": duration(made.seconds)}
+    if made.parameters:  # a language model takes part
+        figures |= {"Tokens in the pool": f"{about}{made.tokens:,}", "Work": f"{made.flops:.2g} FLOPs"}
+    figures["Disk"] = size(made.bytes)
+    for place, (name, value) in zip(st.columns(4), figures.items()):
+        place.metric(name, value, border=True)
     if made.exact_seconds:
-        st.caption(plain(f"Measuring every sample exactly would take {duration(made.exact_seconds)}."))
+        st.caption(plain(f"For comparison: {made.compared} would take {duration(made.exact_seconds)}."))
     rows = [
-        {"Phase": opened(p.name), "Rows": p.rows, "Tokens": p.tokens, "FLOPs": f"{p.flops:.2g}",
+        {"Phase": opened(p.name), "Rows": p.rows, "Tokens": p.tokens, "FLOPs": f"{p.flops:.2g}" if p.flops else "–",
          "Time": duration(p.seconds)}
         for p in made.phases
     ]  # fmt: skip

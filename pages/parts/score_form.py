@@ -1,8 +1,9 @@
 """The settings of a scoring run as a form; what it returns is a validated `ScoreConfig`.
 
-A curator decides here: the method, the model, what counts for and against, how many landmarks, and whether the run
-goes on until it is good enough. Everything else is in `score_more`. The options come from the engine's own tables, so
-that a new method appears by itself.
+A curator decides here: the method, the model, what counts for and against, how much is measured exactly, and whether
+the run goes on until it is good enough. What only influence functions and the network ask is in `score_functions`,
+everything else in `score_more`. The options come from the engine's own tables. What was entered stays while another
+method or page is in view.
 """
 
 from typing import Any, get_args
@@ -10,14 +11,15 @@ from typing import Any, get_args
 import streamlit as st
 
 from engine.runs.config import PRESETS, Embedding, ScoreConfig, Unit
-from engine.runs.methods import METHODS, Method, needs_target
+from engine.runs.methods import GRADIENT_METHODS, POINTWISE, function_of, needs_model, needs_target
 from engine.store.project import Project
-from pages.parts import reads, score_more
+from pages.parts import kept, reads, score_functions, score_methods, score_more
+from pages.parts.places import places
+from pages.parts.shell import empty
 from pages.parts.words import plain, shorten
 
 DEFAULTS = ScoreConfig()
 BEST, PAPER = "Best settings", "The paper's"
-METHOD_NAMES = {"landmark": "Landmark", "exact": "Exact", "directional": "Directional", "random": "Random"}
 UNIT_NAMES = {"cosine": "Cosine of gradients", "inner-product": "Inner product of gradients"}
 EMBEDDING_NAMES = {
     "gradient": "Gradients of the last blocks",
@@ -35,11 +37,15 @@ EMBEDDING_WORDS = {
     "sentence": "What the text is about, by a small encoder of its own. Knows nothing of the model that is scored.",
     "auto": "Tries every kind on a few exactly measured samples and keeps the most faithful for its cost.",
 }
-PAPER_WORDS = (
-    "As published: forward-mode derivatives of the first four blocks, uniform landmarks, an RBF kernel, nothing tuned. "
-    "For comparison; the best settings follow exact scores more closely."
-)
+PAPER_WORDS = {
+    "landmark": "As published: forward-mode derivatives of the first four blocks, uniform landmarks, an RBF kernel, "
+    "nothing tuned. For comparison; the best settings follow exact scores more closely.",
+    "network": "As published: 5 % labelled, sentence embeddings alone, one network of 100 units on raw labels, trained "
+    "for at most 20 epochs. For comparison; the best settings follow the teacher more closely.",
+}
 COLUMNS = 4
+FORM = "score_"  # the beginning of the keys of all its widgets
+NOT_KEPT = ("score_start", "score_plan", "score_why")  # buttons, and what another page calls so
 
 
 def form(project: Project) -> tuple[ScoreConfig | None, str | None]:
@@ -47,41 +53,57 @@ def form(project: Project) -> tuple[ScoreConfig | None, str | None]:
 
     Raises `EngineError` where the values do not make a configuration.
     """
-    method = _method()
-    settings: dict[str, Any] = {"method": method}
-    if method != "random":
-        left, right = st.columns(2, gap="medium")
-        with left:
-            settings["model"] = _model()
-        with right:
-            if needs_target(method):
-                settings |= _targets(project)
-    settings |= _main(project, method)
+    kept.restore(FORM, str(project.path))
+    settings: dict[str, Any] = {"method": score_methods.choose()}
+    settings |= _manner(settings["method"])
+    method, function = settings["method"], function_of(settings["method"], settings.get("teacher", ""))
+    settings |= _model_and_targets(project, settings)
+    settings |= _main(project, settings)
     if method == "landmark":
         settings |= _effort()
     if method != "random":
         with st.expander("More settings", key="score_more"):
-            settings |= score_more.settings(method, settings)
+            settings |= score_more.settings(function or method, settings)
     name = st.text_input(
         "Name of the run", key="score_name", placeholder="chosen for you", max_chars=60, width=340
     ).strip()
+    kept.keep(FORM, str(project.path), without=NOT_KEPT)
     if settings.pop("preset", "") == PAPER:
         settings |= PRESETS["paper"]
     complete = settings.get("model", "") is not None
     return (ScoreConfig.from_dict(settings) if complete else None), name or None
 
 
-def _method() -> str:
-    method = st.segmented_control(
-        "Method",
-        list(get_args(Method)),
-        format_func=lambda m: METHOD_NAMES.get(m, m),
-        default="landmark",
-        required=True,
-        key="score_method",
-    )
-    st.caption(plain(METHODS[method]))
-    return str(method)
+def _manner(method: str) -> dict[str, Any]:
+    """Whether by the best settings or the paper's, and what a network learns."""
+    found: dict[str, Any] = {}
+    if method in PAPER_WORDS:
+        found["preset"] = st.segmented_control(
+            "Settings", [BEST, PAPER], default=BEST, required=True, key="score_preset",
+            help="Either can be changed below, where it leaves anything open.",
+        )  # fmt: skip
+        if found["preset"] == PAPER:
+            st.caption(plain(PAPER_WORDS[method]))
+    if method == "network":
+        found["teacher"] = score_methods.teacher()
+    return found
+
+
+def _model_and_targets(project: Project, settings: dict[str, Any]) -> dict[str, Any]:
+    """What takes part: a model, target sets, or both; nothing is asked for that the method does not use."""
+    method, teacher = settings["method"], settings.get("teacher", "")
+    modelled, aimed = needs_model(method, teacher), needs_target(method, teacher)
+    left, right = st.columns(2, gap="medium") if modelled else (None, st.container())
+    found: dict[str, Any] = {}
+    if left is not None:
+        with left:
+            found["model"] = _model()
+    with right:
+        if aimed:
+            found |= _targets(project)
+        if function_of(method, teacher) == "selectit":
+            found |= score_functions.further_models()
+    return found
 
 
 def _model() -> str | None:
@@ -101,6 +123,7 @@ def _targets(project: Project) -> dict[str, Any]:
     """The sets that count for and against a sample, and their weights where the curator wants any."""
     names = [target.name for target in reads.by_state(project, "targets")]
     if not names:
+        empty("This method needs a target set", "The project has none yet: add samples of the task.", "Pool")
         return {}
     one, two = st.columns(2)
     wanted = one.multiselect(
@@ -132,34 +155,33 @@ def _weights(used: list[str], against: list[str]) -> dict[str, float]:
     return found
 
 
-def _main(project: Project, method: str) -> dict[str, Any]:
+def _main(project: Project, settings: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    n = reads.pool_size(project)
+    method, function = settings["method"], function_of(settings["method"], settings.get("teacher", ""))
+    n, beside = reads.pool_size(project), places(COLUMNS)
     if method == "landmark":
-        found["preset"] = st.segmented_control(
-            "Settings", [BEST, PAPER], default=BEST, required=True, key="score_preset",
-            help="Either can be changed below, where it leaves anything open.",
-        )  # fmt: skip
-        if found["preset"] == PAPER:
-            st.caption(plain(PAPER_WORDS))
-    places = iter(st.columns(COLUMNS))
-    if method == "landmark":
-        count = next(places).number_input(
+        count = next(beside).number_input(
             "Landmarks", 1, max(1, n), None, key="score_landmarks", placeholder=f"{DEFAULTS.landmark_count(n):,}",
             help="Samples measured exactly. More are slower and more faithful. Empty: 6 % of the pool, at least 64.",
         )  # fmt: skip
         found["landmarks"] = int(count) if count is not None else None
-        if found["preset"] == BEST:
-            found["embedding"] = next(places).selectbox(
+        if settings["preset"] == BEST:
+            found["embedding"] = next(beside).selectbox(
                 "Embedding", get_args(Embedding), format_func=lambda e: EMBEDDING_NAMES.get(e, e),
                 key="score_embedding", help="What carries the scores from the landmarks to the other samples.",
             )  # fmt: skip
-    if method != "random":
-        found["unit"] = next(places).selectbox(
+    if method == "network":
+        found |= score_functions.network(beside, str(function), free=settings["preset"] == BEST)
+    if function == "selectit":
+        found |= score_functions.rating(beside)
+    if method in GRADIENT_METHODS or function == "exact":
+        found["unit"] = next(beside).selectbox(
             "Unit", get_args(Unit), format_func=lambda u: UNIT_NAMES.get(u, u), key="score_unit",
             help="Cosine compares directions; the inner product also counts the size of the gradient.",
         )  # fmt: skip
-    found["seed"] = int(next(places).number_input("Seed", 0, 2**32 - 1, DEFAULTS.seed, key="score_seed"))
+    if function is not None and function not in POINTWISE:
+        found |= score_functions.groups(project, beside)
+    found["seed"] = int(next(beside).number_input("Seed", 0, 2**32 - 1, DEFAULTS.seed, key="score_seed"))
     if "embedding" in found:
         st.caption(plain(f"{EMBEDDING_NAMES[found['embedding']]}: {EMBEDDING_WORDS[found['embedding']]}"))
     return found
@@ -203,13 +225,6 @@ def _good_enough() -> dict[str, Any]:
     return {"fidelity": float(reach), "max_landmarks": int(limit) if limit is not None else None}
 
 
-def describe(config: ScoreConfig) -> str:
-    """A configuration in one line; escaped."""
-    model = "" if config.method == "random" else f" · model {config.model}"
-    return plain(f"{METHOD_NAMES.get(config.method, config.method)}{model} · seed {config.seed}")
-
-
-def missing_target(project: Project, config: ScoreConfig | None) -> bool:
-    """Whether the method needs a target set and there is none."""
-    method, teacher = ("landmark", "") if config is None else (config.method, config.teacher)
-    return needs_target(method, teacher) and not reads.by_state(project, "targets")
+def missing_target(project: Project, config: ScoreConfig) -> bool:
+    """Whether the run needs a target set and there is none."""
+    return needs_target(config.method, config.teacher) and not reads.by_state(project, "targets")

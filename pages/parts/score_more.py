@@ -19,6 +19,9 @@ from engine.runs.config import (
     Switch,
     Tangent,
 )
+from engine.runs.methods import POINTWISE, needs_model
+from pages.parts import score_functions
+from pages.parts.places import places
 from pages.parts.words import plain
 
 DEFAULTS = ScoreConfig()
@@ -33,15 +36,30 @@ CONDITIONING_NAMES = {"plain": "Plain gradients", "adam": "Scaled as Adam would"
 AGGREGATE_NAMES = {"mean": "Mean", "max": "Best"}
 SITES_NAMES = {"all": "All layers", "mlp": "MLP layers", "down": "Down projections"}
 TANGENT_NAMES = {"rank-one": "Rank one (cheap)", "gaussian": "Gaussian (the paper's)"}
+AUDIT_WORDS = "Measured exactly only to say how far the scores can be trusted."
+TUNING_WORDS = "Measured exactly to choose settings by; part of the landmarks' number."
+COLUMNS = 3
 SWITCH_NAMES = {"auto": "Where it helps", "on": "On", "off": "Off"}
 
 
-def settings(method: str, chosen: dict[str, Any]) -> dict[str, Any]:
-    """Draw the groups that matter for `method`; `chosen` are the settings made so far."""
-    found = _measured(method)
+def settings(kind: str, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Draw the groups that matter; `kind` is the influence function that is asked, or the method where none is, and
+    `chosen` are the settings made so far.
+    """
+    method, modelled = chosen["method"], needs_model(chosen["method"], chosen.get("teacher", ""))
+    gradients = kind in ("landmark", "exact", "directional")
+    found = _joined() if kind not in POINTWISE else {}
+    if gradients:
+        found |= _measured(kind)
     if method == "landmark":
         found |= _carried(chosen)
-    return found | _machine()
+    if method == "network":
+        if "network_features" in chosen:  # a preset leaves none of these open
+            found |= score_functions.training()
+        found |= _audited()
+    if kind == "less":
+        found |= score_functions.lora()
+    return found | _machine(warms=gradients, modelled=modelled)
 
 
 def _in(names: dict[str, str]) -> Callable[[str], str]:
@@ -49,46 +67,50 @@ def _in(names: dict[str, str]) -> Callable[[str], str]:
     return lambda option: names.get(option, option)
 
 
-def _measured(method: str) -> dict[str, Any]:
+def _joined() -> dict[str, Any]:
+    st.markdown("**How target samples count**")
+    one, two, _ = st.columns(3)
+    return {
+        "aggregate": one.selectbox(
+            "Within a target set", get_args(Aggregate), format_func=_in(AGGREGATE_NAMES), key="score_aggregate",
+            help="How a sample's scores for the items of one set join: their mean, or the best of them.",
+        ),
+        "across": two.selectbox(
+            "Across target sets", get_args(Aggregate), format_func=_in(AGGREGATE_NAMES), key="score_across",
+            help="How the scores of the sets join in the overall score. Mean within and best across is what LESS does.",
+        ),
+    }  # fmt: skip
+
+
+def _measured(kind: str) -> dict[str, Any]:
     st.markdown("**What is measured**")
     found: dict[str, Any] = {}
-    one, two, three = st.columns(3)
-    found["aggregate"] = one.selectbox(
-        "Within a target set", get_args(Aggregate), format_func=_in(AGGREGATE_NAMES), key="score_aggregate",
-        help="How a sample's scores for the items of one set join: their mean, or the best of them.",
-    )  # fmt: skip
-    found["across"] = two.selectbox(
-        "Across target sets", get_args(Aggregate), format_func=_in(AGGREGATE_NAMES), key="score_across",
-        help="How the scores of the sets join in the overall score. Mean within and best across is what LESS does.",
-    )  # fmt: skip
-    found["conditioning"] = three.selectbox(
+    beside = places(COLUMNS)
+    found["conditioning"] = next(beside).selectbox(
         "Gradients", get_args(Conditioning), format_func=_in(CONDITIONING_NAMES), key="score_conditioning",
         help="Adam gives every weight its own step size; its moments come from the warm-up.",
     )  # fmt: skip
-    blocks = one.number_input(
+    blocks = next(beside).number_input(
         "Last blocks only", 1, None, None, key="score_blocks", placeholder="all blocks",
         help="Takes gradients in the weights of the last blocks only: cheaper, and another quantity.",
     )  # fmt: skip
     found["blocks"] = int(blocks) if blocks is not None else None
-    patterns = two.text_input(
+    patterns = next(beside).text_input(
         "Layers by name", key="score_parameters", placeholder="all, or *down_proj*, *.o_proj.*",
         help="Patterns of layer names, with commas between them.",
     )  # fmt: skip
     found["parameters"] = tuple(part.strip() for part in patterns.split(",") if part.strip())
-    keep = three.number_input("Random share of the weights, in %", 0.0001, 100.0, 100.0, 5.0, key="score_keep",
-                              help="Takes a seeded random share of the weights of each layer.")  # fmt: skip
-    found["keep"] = keep / 100
-    found["with_embeddings"] = one.toggle("Token embedding and head too", key="score_with_embeddings")
-    found["with_norms"] = two.toggle("Norms too", key="score_with_norms")
-    found["max_length"] = int(one.number_input(
-        "Longest sample in tokens", 16, 1 << 20, DEFAULTS.max_length, key="score_length",
-        help="Longer samples lose the beginning of their prompt, never the whole response.",
-    ))  # fmt: skip
-    if method != "directional":
-        found["projection"] = int(two.number_input(
+    if kind != "directional":
+        found["projection"] = int(next(beside).number_input(
             "Projection width", 1, 512, DEFAULTS.projection, key="score_projection",
             help="Per layer, for the scores of single target samples; the scores of whole sets are not projected.",
         ))  # fmt: skip
+    keep = next(beside).number_input("Random share of the weights, in %", 0.0001, 100.0, 100.0, 5.0, key="score_keep",
+                                     help="Takes a seeded random share of the weights of each layer.")  # fmt: skip
+    found["keep"] = keep / 100
+    place = next(beside)
+    found["with_embeddings"] = place.toggle("Token embedding and head too", key="score_with_embeddings")
+    found["with_norms"] = place.toggle("Norms too", key="score_with_norms")
     return found
 
 
@@ -99,12 +121,8 @@ def _carried(chosen: dict[str, Any]) -> dict[str, Any]:
         found |= _embedding(str(chosen["embedding"]))
         found |= _regression()
     one, two, three = st.columns(3)
-    for place, name, label, words in (
-        (one, "audit", "Audit samples", "Measured exactly only to say how far the scores can be trusted."),
-        (two, "tuning", "Tuning samples", "Measured exactly to choose settings by; part of the landmarks' number."),
-    ):
-        count = place.number_input(label, 0, None, None, key=f"score_{name}", placeholder="chosen for you", help=words)
-        found[name] = int(count) if count is not None else None
+    found |= _count(one, "audit", "Audit samples", AUDIT_WORDS)
+    found |= _count(two, "tuning", "Tuning samples", TUNING_WORDS)
     if chosen.get("unit") == "inner-product":  # the curvature is that of inner products
         found |= _curvature(three)
     if chosen.get("refine"):
@@ -112,6 +130,17 @@ def _carried(chosen: dict[str, Any]) -> dict[str, Any]:
                                 key="score_confidence")  # fmt: skip
         found["confidence"] = sure / 100
     return found
+
+
+def _audited() -> dict[str, Any]:
+    st.markdown("**What the network is judged by**")
+    one, _, _ = st.columns(3)
+    return _count(one, "audit", "Audit samples", AUDIT_WORDS)
+
+
+def _count(place: Any, name: str, label: str, words: str) -> dict[str, Any]:
+    count = place.number_input(label, 0, None, None, key=f"score_{name}", placeholder="chosen for you", help=words)
+    return {name: int(count) if count is not None else None}
 
 
 def _curvature(place: Any) -> dict[str, Any]:
@@ -182,23 +211,32 @@ def _regression() -> dict[str, Any]:
     }
 
 
-def _machine() -> dict[str, Any]:
-    st.markdown("**Warm-up and machine**")
+def _machine(*, warms: bool, modelled: bool) -> dict[str, Any]:
+    """Where it runs; `warms`: a model may be trained first, `modelled`: a language model takes part at all."""
+    st.markdown("**Warm-up and machine**" if warms else "**Machine**")
     found: dict[str, Any] = {}
-    one, two, three = st.columns(3)
-    found["warm_up"] = one.selectbox(
-        "Warm-up", get_args(Switch), format_func=_in({**SWITCH_NAMES, "auto": "With the built-in model"}),
-        key="score_warm_up", help="Trains on a slice of the pool first.",
-    )  # fmt: skip
-    found["warm_up_fraction"] = two.number_input(
-        "Warm-up slice, in % of the pool", 0.0, 100.0, 100 * DEFAULTS.warm_up_fraction, 1.0,
-        key="score_warm_up_fraction",
-    ) / 100  # fmt: skip
-    found["batch_tokens"] = int(three.number_input(
-        "Tokens per batch", 16, 1 << 24, DEFAULTS.batch_tokens, key="score_batch", help="A GPU wants more."
-    ))  # fmt: skip
-    found["device"] = one.text_input("Device", DEFAULTS.device, key="score_device").strip() or "auto"
-    found["dtype"] = two.text_input("Precision", DEFAULTS.dtype, key="score_dtype").strip() or "auto"
-    found["attention"] = three.text_input("Attention", DEFAULTS.attention, key="score_attention").strip() or "auto"
-    st.caption(plain("Device, precision and attention: auto takes what this machine does best."))
+    beside = places(COLUMNS)
+    if warms:
+        found["warm_up"] = next(beside).selectbox(
+            "Warm-up", get_args(Switch), format_func=_in({**SWITCH_NAMES, "auto": "With the built-in model"}),
+            key="score_warm_up", help="Trains on a slice of the pool first.",
+        )  # fmt: skip
+        found["warm_up_fraction"] = next(beside).number_input(
+            "Warm-up slice, in % of the pool", 0.0, 100.0, 100 * DEFAULTS.warm_up_fraction, 1.0,
+            key="score_warm_up_fraction",
+        ) / 100  # fmt: skip
+    if modelled:
+        found["batch_tokens"] = int(next(beside).number_input(
+            "Tokens per batch", 16, 1 << 24, DEFAULTS.batch_tokens, key="score_batch", help="A GPU wants more."
+        ))  # fmt: skip
+        found["max_length"] = int(next(beside).number_input(
+            "Longest sample in tokens", 16, 1 << 20, DEFAULTS.max_length, key="score_length",
+            help="Longer samples lose the beginning of their prompt, never the whole response.",
+        ))  # fmt: skip
+    for name, label in (("device", "Device"), ("dtype", "Precision"), ("attention", "Attention")):
+        if modelled or name == "device":
+            typed = next(beside).text_input(label, getattr(DEFAULTS, name), key=f"score_{name}")
+            found[name] = typed.strip() or "auto"
+    said = "Device, precision and attention: auto takes" if modelled else "Device: auto takes"
+    st.caption(plain(f"{said} what this machine does best."))
     return found

@@ -21,7 +21,7 @@ def test_without_a_target_nothing_can_be_started_but_random(pages: Any, make_pro
     test = pages.open("2_Score.py", make_project(targets=False, run=False, plane=False))
     assert not test.exception
     assert "score_start" not in [b.key for b in test.button]
-    test.segmented_control(key="score_method").set_value("random").run()
+    test.segmented_control(key="score_family").set_value("Baseline").run()
     assert not test.button(key="score_start").disabled
 
 

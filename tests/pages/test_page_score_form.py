@@ -7,9 +7,8 @@ import pytest
 
 from engine.runs import jobs
 from engine.runs.config import PRESETS, ScoreConfig, preset_of
-from engine.runs.methods import METHODS
 from engine.store.project import Project
-from pages.parts.score_form import EMBEDDING_NAMES, EMBEDDING_WORDS, METHOD_NAMES
+from pages.parts.score_form import EMBEDDING_NAMES, EMBEDDING_WORDS
 
 
 @pytest.fixture
@@ -54,17 +53,6 @@ def test_the_papers_settings_are_exactly_the_preset(
     config = _start(test, asked)
     assert preset_of(config) == "paper"
     assert {name: getattr(config, name) for name in PRESETS["paper"]} == PRESETS["paper"]
-
-
-@pytest.mark.parametrize("method", list(METHODS))
-def test_every_method_can_be_started_and_has_a_name(
-    pages: Any, make_project: Callable[..., Project], asked: list[ScoreConfig], method: str
-) -> None:
-    assert method in METHOD_NAMES
-    test = _open(pages, make_project)
-    test.segmented_control(key="score_method").set_value(method).run()
-    assert not test.error
-    assert _start(test, asked).method == method
 
 
 def test_every_embedding_is_explained(pages: Any, make_project: Callable[..., Project]) -> None:

@@ -93,7 +93,7 @@ def figures(lm: Plain, size: Any) -> dict[str, object]:
     model = replace(whole(lm, torch.bfloat16), max_length=max(1024, 4 * size.tokens))
     found: dict[str, object] = {"rows": f"{len(pool)} rows, {len(items)} items of {size.tokens // 4} tokens and more"}
     for name, function in functions(model, pool, items, budget=size.budget, epochs=1).items():
-        function(np.arange(2))  # allocates, and works out what all rows share
+        function(np.arange(2, len(pool)))  # allocates, and works out what all rows share
         before = function.passes
         if size.device == "cuda":
             torch.cuda.reset_peak_memory_stats()

@@ -27,10 +27,10 @@ import torch
 from scipy.stats import spearmanr
 from shell import SHARED_DATA, NotRun, engine
 
-TEACHERS = os.environ.get("TOUCHSTONE_TEACHERS", "delift-se,less,selectit,rds,exact,delift").split(",")
+TEACHERS = os.environ.get("TOUCHSTONE_TEACHERS", "delift-se,less,delift,selectit,rds,exact").split(",")
 SEEDS = int(os.environ.get("TOUCHSTONE_SEEDS", "5"))
-ROWS = int(os.environ.get("TOUCHSTONE_SLICE", "1500"))
-PAIR_ROWS = 500  # of the slice that a teacher which is paid for by the pair is asked about
+ROWS = int(os.environ.get("TOUCHSTONE_SLICE", "1200"))
+PAIR_ROWS = 400  # of the slice that a teacher which is paid for by the pair is asked about
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 TARGETS = (4, 8, 16, 32, 64)
 HELD = 16

@@ -14,6 +14,7 @@ item with less room than 16 tokens has no context at all. Runs no model.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -65,15 +66,24 @@ def continuation(ids: Ids, mask: NDArray[np.uint8], *, between: Ids, bos: int | 
     return Encoded(np.concatenate([between, ids[lead:]]), np.concatenate([before, own[lead:]]), False)
 
 
-def kept_lengths(length: int, rooms: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Tokens kept of an example of `length` tokens before items with these rooms (u,), each at least 16."""
+def kept_lengths(length: int | NDArray[np.int64], rooms: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Tokens kept of an example of `length` tokens before items with these rooms (u,), each at least 16.
+
+    Lengths (R, 1) give (R, u).
+    """
     stepped = np.maximum(rooms - rooms % CUT_STEP, SHORTEST_EXAMPLE)
     return np.where(length <= rooms, length, stepped)
 
 
-def cut_examples(ids: Tensor, length: int, *, bos: int | None) -> Tensor:
-    """The last `length` tokens of examples (R, L); the first of them is the BOS where an example begins with it."""
-    kept = ids[:, ids.shape[1] - length :].clone()  # (R, length)
+def cut_examples(ids: Tensor, count: int | Tensor, *, bos: int | None, lengths: Tensor | None = None) -> Tensor:
+    """The last `count` tokens, (R,) or the same of all, of examples (R, L) of `lengths` (R,) tokens, L for None.
+
+    The first of them is the BOS where an example begins with it. Rows are right-padded with any of their ids.
+    """
+    ends = ids.new_full((len(ids),), ids.shape[1]) if lengths is None else lengths
+    counts = torch.as_tensor(count, device=ids.device).expand(len(ids))
+    places = (ends - counts)[:, None] + torch.arange(int(counts.max()), device=ids.device)  # (R, K)
+    kept = ids.gather(1, places.clamp(max=ids.shape[1] - 1))
     if bos is not None:
         kept[ids[:, 0] == bos, 0] = bos
     return kept

@@ -11,9 +11,9 @@ the root of the mean square over the response tokens, in [0, 1]. The utility of 
 
 positive where the row, as an in-context example, brings the response nearer (METHODS, section 2).
 
-Each example is run once and its keys and values serve all items it fits with (`pairs`, `prefixes`). What stands between
-example and item, and how a too long example is cut, is in `contexts`. d(y_i | x_i) is computed once for each item and
-kept. Knows nothing of embeddings, gradients or selection.
+Each example is run once, many in a batch, and its keys and values serve all items it fits with (`pairs`, `prefixes`).
+What stands between example and item, and how a too long example is cut, is in `contexts`. d(y_i | x_i) is computed once
+for each item and kept. Knows nothing of embeddings, gradients or selection.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from engine.gradients.forwarding import Predictions
 from engine.influence.functions.base import Passes, Scores
 from engine.influence.functions.contexts import SHORTEST_EXAMPLE, continuation, separator
 from engine.influence.functions.pairs import InContext, Measured
-from engine.influence.functions.prefixes import why_not_shared
+from engine.influence.functions.prefixes import why_not_padded, why_not_shared
 from engine.models.batches import Rows, plan_batches, run_within_memory, unrunnable
 from engine.models.loading import LanguageModel
 from engine.models.table import Encoded, TokenTable
@@ -49,7 +49,8 @@ class Delift:
 
     `batch_tokens` bounds a batch: padded item tokens and an eighth of the example tokens kept for them. `reuse=False`
     runs every pair as one plain sequence, which gives the same scores; so is a model run whose layers keep more than
-    keys and values, and a note says why. Raises `EngineError` for a budget below one token or a broken chat template.
+    keys and values, and a note says why; so does one where examples share a batch only if equally long. Raises
+    `EngineError` for a budget below one token or a broken chat template.
     """
 
     name = "delift"
@@ -64,7 +65,10 @@ class Delift:
         self._between, self._between_note = separator(lm.tokenizer)
         self._obstacle = why_not_shared(lm) if reuse else "as asked for"
         self._asked_tokens = batch_tokens
-        self._runs = InContext(lm, distances, max_tokens=batch_tokens, shared=self._obstacle is None)
+        shared = self._obstacle is None
+        self._apart = why_not_padded(lm) if shared else None
+        padded = shared and self._apart is None
+        self._runs = InContext(lm, distances, max_tokens=batch_tokens, shared=shared, padded=padded)
         self._alone = np.full(len(items), np.nan, dtype=np.float32)  # d(y_i | x_i)
         self._seen = np.zeros(len(items), dtype=np.bool_)
         self._item_problems: dict[int, str] = {}
@@ -84,6 +88,8 @@ class Delift:
         notes = [self._between_note]
         if self._obstacle is None:
             notes.append("each example is run once, and its keys and values serve all items")
+            if self._apart:
+                notes.append(f"only examples of equal length share a batch: {self._apart}")
         else:
             notes.append(f"every pair is run as one whole sequence: {self._obstacle}")
         if count := int(self._cut.sum()):

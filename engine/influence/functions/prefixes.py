@@ -1,16 +1,20 @@
 """A prefix run once: its keys and values are kept and shared by every continuation.
 
-Notation. R prefixes of exactly K tokens each, I continuations of at most S tokens, right-padded. A layer of the model
-keeps the keys and values of the prefix (only the last window − 1 of them where its attention slides), and the tokens of
-a continuation attend to those and to themselves, at the positions K, K + 1, …. Nothing is written into what is kept, so
-one prefix serves any number of batches and no copy of all its layers is ever made: a layer's keys are repeated while
-that layer runs.
+Notation. R prefixes of L_r tokens each, at most K, and I continuations of at most S tokens, right-padded. A layer of
+the model keeps the keys and values of a prefix (only the last window − 1 of them where its attention slides), and the
+tokens of a continuation attend to those and to themselves, at the positions L_r, L_r + 1, …. Nothing is written into
+what is kept, so one prefix serves any number of batches and no copy of all its layers is ever made: a layer's keys are
+repeated while that layer runs.
 
-Only layers that keep plain keys and values can be shared so; `why_not_shared` says where a model has others. Does not
-choose prefixes or batches.
+Shorter prefixes are run with padding on their right, which causal attention hides from them; then what is kept of them
+is moved to the end, behind zeros that the attention mask hides. So a continuation stands directly behind its prefix,
+and what goes by distances between places (windows, linear biases) is as it would be without padding.
+
+Only layers that keep plain keys and values can be shared so; `why_not_shared` says where a model has others, and
+`why_not_padded` whether prefixes of several lengths can be run together. Does not choose prefixes or batches.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,19 +27,35 @@ from engine.models.batches import Batch
 from engine.models.loading import LanguageModel
 
 SHAREABLE = (DynamicLayer, DynamicSlidingWindowLayer)
+_PROBED = (2, 8, 12)  # tokens of a short prefix, of a long one, and of the long one with a continuation
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """What the layers of the model keep of R prefixes of `length` tokens."""
+    """What the layers of the model keep of R prefixes of `lengths` (R,) tokens, each in `width` places.
+
+    They are the rows from `first` on of what is kept.
+    """
 
     layers: tuple[Any, ...]
-    rows: int
-    length: int
+    lengths: Tensor
+    width: int
+    first: int = 0
+
+    def __len__(self) -> int:
+        """The number of prefixes R."""
+        return len(self.lengths)
 
     def repeated(self, times: int) -> Cache:
         """The cache for `times` continuations of each prefix, those of one prefix side by side."""
-        return Cache(layers=[_SharedLayer(layer, times) for layer in self.layers])
+        rows = slice(self.first, self.first + len(self))
+        return Cache(layers=[_SharedLayer(layer, rows, times) for layer in self.layers])
+
+    def halves(self) -> tuple["Prefix", "Prefix"]:
+        """Its first and its last rows; both go on from what is kept already."""
+        middle = len(self) // 2
+        last = replace(self, lengths=self.lengths[middle:], first=self.first + middle)
+        return replace(self, lengths=self.lengths[:middle]), last
 
 
 def why_not_shared(lm: LanguageModel) -> str | None:
@@ -52,11 +72,35 @@ def why_not_shared(lm: LanguageModel) -> str | None:
     return None if filled == depth else f"{type(lm.model).__name__} keeps keys of {filled} of its {depth} layers"
 
 
+def why_not_padded(lm: LanguageModel) -> str | None:
+    """Why prefixes of several lengths cannot be run together, or None; two of them are, and each by itself.
+
+    For models whose prefixes can be shared. Logits must agree to the root of the precision, in units of their spread.
+    """
+    short, long, end = _PROBED
+    ids = torch.arange(end, device=lm.device)[None] % lm.vocabulary  # (1, end)
+    after = torch.ones_like(ids[:, long:])
+    batch = Batch(ids[:, long:], after, after.bool(), np.zeros(1, dtype=np.int64))
+    lengths = torch.tensor([short, long], device=lm.device)
+    together = encode_prefix(lm, ids[:, :long].repeat(2, 1), lengths)
+    found, _ = continued_logits(lm, together, batch)  # (M, V)
+    alone = [continued_logits(lm, encode_prefix(lm, ids[:, :count]), batch)[0] for count in (short, long)]
+    wanted = torch.cat(alone).float()  # (M, V)
+    spread = (wanted - wanted.mean(dim=1, keepdim=True)).norm()
+    if (found.float() - wanted).norm() <= torch.finfo(lm.dtype).eps ** 0.5 * spread:
+        return None
+    return f"{type(lm.model).__name__} gives other values behind a padded one"
+
+
 @torch.no_grad()
-def encode_prefix(lm: LanguageModel, ids: Tensor) -> Prefix:
-    """Run prefixes (R, K), all of one length, and keep what the layers keep. The head is not run."""
+def encode_prefix(lm: LanguageModel, ids: Tensor, lengths: Tensor | None = None) -> Prefix:
+    """Run right-padded prefixes (R, K) of `lengths` (R,) tokens, all of K for None. The head is not run."""
     cache = DynamicCache(config=lm.model.config)
     positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)  # (R, K)
+    if lengths is not None:
+        for layer in cache.layers:
+            if isinstance(layer, DynamicSlidingWindowLayer):
+                layer.activate_past_recording()  # the window of a shorter prefix ends earlier
     base_model(lm.model)(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
@@ -64,7 +108,25 @@ def encode_prefix(lm: LanguageModel, ids: Tensor) -> Prefix:
         past_key_values=cache,
         use_cache=True,
     )
-    return Prefix(tuple(cache.layers), len(ids), ids.shape[1])
+    if lengths is None:
+        return Prefix(tuple(cache.layers), ids.new_full((len(ids),), ids.shape[1]), ids.shape[1])
+    for layer in cache.layers:
+        _align(layer, ids.shape[1] - lengths)
+    return Prefix(tuple(cache.layers), lengths, ids.shape[1])
+
+
+def _align(layer: Any, padding: Tensor) -> None:
+    """Move what a layer keeps of right-padded prefixes to the end, behind zeros; where it slides, keep its window."""
+    width = layer.keys.shape[2]
+    kept = min(width, layer.sliding_window - 1) if layer.is_sliding else width
+    places = torch.arange(width - kept, width, device=padding.device) - padding[:, None]  # (R, kept), negative: none
+    layer.keys, layer.values = _taken(layer.keys, places), _taken(layer.values, places)
+
+
+def _taken(states: Tensor, places: Tensor) -> Tensor:
+    """The places (R, kept) of states (R, heads, K, d), zero where a place is negative."""
+    among = places.clamp(min=0)[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3])
+    return states.gather(2, among).masked_fill_((places < 0)[:, None, :, None], 0)  # (R, heads, kept, d)
 
 
 @torch.no_grad()
@@ -74,20 +136,22 @@ def continued_logits(lm: LanguageModel, prefix: Prefix, batch: Batch) -> tuple[T
     `batch` holds the I continuations; a response token in its first column is none, since it is not predicted here.
     """
     tiled = Batch(
-        batch.ids.repeat(prefix.rows, 1),  # (R·I, S)
-        batch.attention.repeat(prefix.rows, 1),
-        batch.response.repeat(prefix.rows, 1),
-        np.tile(batch.rows, prefix.rows),
+        batch.ids.repeat(len(prefix), 1),  # (R·I, S)
+        batch.attention.repeat(len(prefix), 1),
+        batch.response.repeat(len(prefix), 1),
+        np.tile(batch.rows, len(prefix)),
     )
     where = predictions(tiled)
-    before = tiled.attention.new_ones(len(tiled), prefix.length)
-    positions = torch.arange(tiled.ids.shape[1], device=tiled.ids.device) + prefix.length
+    lengths = prefix.lengths.repeat_interleave(len(batch))[:, None]  # (R·I, 1)
+    places = torch.arange(prefix.width, device=lengths.device)
+    before = (places >= prefix.width - lengths).to(tiled.attention.dtype)  # (R·I, K)
+    positions = lengths + torch.arange(tiled.ids.shape[1], device=lengths.device)  # (R·I, S)
     logits = response_logits(
         lm.model,
         tiled,
         where,
         attention_mask=torch.cat([before, tiled.attention], dim=1),  # (R·I, K + S)
-        position_ids=positions.expand_as(tiled.ids),
+        position_ids=positions,
         past_key_values=prefix.repeated(len(batch)),
         use_cache=True,
     )
@@ -95,11 +159,11 @@ def continued_logits(lm: LanguageModel, prefix: Prefix, batch: Batch) -> tuple[T
 
 
 class _SharedLayer(CacheLayerMixin):
-    """A layer's prefix, repeated for continuations; gives their keys and values behind it and keeps nothing."""
+    """Rows of a layer's prefix, repeated for continuations; gives those behind it and keeps nothing."""
 
-    def __init__(self, layer: DynamicLayer, times: int) -> None:
+    def __init__(self, layer: DynamicLayer, rows: slice, times: int) -> None:
         super().__init__()
-        self.layer, self.times = layer, times
+        self.layer, self.rows, self.times = layer, rows, times
         self.is_sliding = layer.is_sliding
         self.is_initialized = True
 
@@ -113,14 +177,15 @@ class _SharedLayer(CacheLayerMixin):
     def _behind(self, kept: Tensor | None, new: Tensor) -> Tensor:
         if kept is None:
             raise RuntimeError("a layer of the prefix is empty; `why_not_shared` must be asked first")
-        return torch.cat([kept.repeat_interleave(self.times, dim=0), new], dim=-2)
+        before = kept[self.rows, None].expand(-1, self.times, -1, -1, -1)  # (R, I, heads, kept, d)
+        return torch.cat([before, new.unflatten(0, before.shape[:2])], dim=-2).flatten(0, 1)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset of the keys that `query_length` further tokens see."""
         return self.layer.get_mask_sizes(query_length)
 
     def get_seq_length(self) -> int:
-        """The tokens K of the prefix."""
+        """The places K of the prefix."""
         return self.layer.get_seq_length()
 
     def get_max_length(self) -> int:

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from pages.parts import chips, choosing, run_choice, select_view
+from pages.parts import chips, run_choice, select_form, select_view
 from pages.parts.mistakes import errors_shown
+from pages.parts.proposing import proposed
 from pages.parts.shell import open_page
 
 with open_page(
@@ -16,14 +17,17 @@ with open_page(
     run_choice.coverage(project, view)
     chips.bar(project, view, key="select")
     with errors_shown():
-        proposal = choosing.propose(project, view, select_view.wish())
-        select_view.figures(project, view, proposal)
-        tabs = st.tabs(["Composition", "Who is in and why", "Who just missed"], key="select_tabs", on_change="rerun")
-        for tab, block in zip(tabs, (select_view.composition, select_view.inside, select_view.outside)):
-            if tab.open:
-                with tab:
-                    block(project, view, proposal)
-        select_view.save(project, view, proposal)
+        wish = select_form.wish(project, view)
+        proposal = proposed(project, view, wish) if select_form.possible(project, wish) else None
+        if proposal is not None:
+            select_view.figures(project, view, proposal)
+            blocks = select_view.blocks(proposal)
+            tabs = st.tabs(list(blocks), key="select_tabs", on_change="rerun")
+            for tab, block in zip(tabs, blocks.values()):
+                if tab.open:
+                    with tab:
+                        block(project, view, proposal)
+            select_view.save(project, view, proposal)
 
     st.subheader("Saved selections", anchor=False)
     with errors_shown():

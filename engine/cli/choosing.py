@@ -2,41 +2,94 @@
 
 import getpass
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
 from engine.cli.app import WrongUsage, app, note, project_at
 from engine.cli.data import ProjectPath
+from engine.errors import EngineError
+from engine.progress import Silent
+from engine.selection.menu import GREEDY_NAMES, STRATEGIES, STRATEGY_NAMES, users_of
 
-STRATEGY_NAMES = ("top", "round-robin", "weights")
 FORMATS = ("original", "chat", "alpaca", "parquet", "hf")
 SelectionName = Annotated[str, typer.Argument(metavar="SEL", help="The selection.")]
 By = Annotated[str | None, typer.Option(metavar="NAME", help="Who does this; the login name by default.")]
 
 
-@app.command()
+LONG = 20_000  # units of a phase that are worth telling of
+_NEEDED = {"targets": "target sets", "map": "a map", "owned": "owned data"}
+_COVERING = "For strategies that need a map."
+
+
+def _told(name: str) -> str:
+    """One strategy in the help."""
+    found = STRATEGIES[name]
+    needs = [_NEEDED[need] for need in found.needs if need in _NEEDED]
+    return f"{name}: {found.does} {found.when}" + (f" Needs {' and '.join(needs)}." if needs else "")
+
+
+def _for(setting: str) -> str:
+    return f"For {', '.join(users_of(setting))}."
+
+
+class _LongPhases(Silent):
+    """Names phases that take a while on stderr."""
+
+    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+        """Name it if it is long."""
+        if total >= LONG:
+            note(f"{name}: {total:,} {unit}")
+
+
+@app.command(epilog="\n\n".join(_told(name) for name in STRATEGIES))
 def select(
     project: ProjectPath,
     run: Annotated[str, typer.Option(metavar="NAME", help="The run whose scores choose.")],
     size: Annotated[str, typer.Option(help="How many rows: 500, or 10% of the usable rows.")],
     name: Annotated[str, typer.Option(metavar="SEL", help="What the selection is called.")],
-    strategy: Annotated[str, typer.Option(help=f"How to choose: {', '.join(STRATEGY_NAMES)}.")] = "top",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the order in which targets take turns.")] = 0,
+    strategy: Annotated[str, typer.Option(help=f"How to choose, as told below: {', '.join(STRATEGY_NAMES)}.")] = "top",
+    among: Annotated[
+        str, typer.Option(metavar="SHARE", help=f"Choose among the best share by score, such as 30%. {_COVERING}")
+    ] = "",
+    tradeoff: Annotated[
+        float, typer.Option(help=f"Weight of coverage against score, from 0 to 1. {_for('tradeoff')}")
+    ] = 0.5,
+    targets: Annotated[
+        str, typer.Option(metavar="A,B", help=f"Target sets to cover; those of the run by default. {_for('targets')}")
+    ] = "",
+    greedy: Annotated[
+        str,
+        typer.Option(
+            help=f"The search, one of {', '.join(GREEDY_NAMES)}; auto is lazy for up to some 100,000 rows. {_COVERING}"
+        ),
+    ] = "auto",
+    kernel: Annotated[
+        str,
+        typer.Option(help=f"Likeness by the map, or by the network of a run that learned pool pairs. {_COVERING}"),
+    ] = "map",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of turns of the targets, and of random candidates.")] = 0,
     by: By = None,
 ) -> None:
     """Choose a subset by a run's scores and save it as a draft: approved rows are in, rejected rows out."""
+    from engine.runs.choice import Choice
     from engine.runs.choosing import select as choose_and_save
+    from engine.selection.curve import curve_of
 
     _one_of(strategy, STRATEGY_NAMES, "strategy")
+    names = tuple(part.strip() for part in targets.split(",") if part.strip())
+    options: dict[str, Any] = {"among": among, "tradeoff": tradeoff, "greedy": greedy, "kernel": kernel, "seed": seed}
+    try:
+        choice = Choice(size=size, strategy=strategy, targets=names, **options)
+    except EngineError as error:
+        raise WrongUsage(str(error)) from error
     place = project_at(project)
-    saved, chosen = choose_and_save(
-        place, run=run, size=size, strategy=strategy, name=name, by=by or _login(), seed=seed
-    )
+    saved, chosen = choose_and_save(place, choice, run=run, name=name, by=by or _login(), reporter=_LongPhases())
     approved = sum(reason == "approved" for reason in chosen.reasons)
     extra = f", {approved:,} of them because a person approved them" if approved else ""
     note(f"{saved.name} version {saved.version}: {len(saved.rows):,} rows{extra}")
-    for told in chosen.notes:
+    curve = curve_of(chosen.gains)
+    for told in (*((curve.sentence,) if curve else ()), *chosen.notes):
         note(told)
     print(saved.name)
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import engine
+from engine.selection.menu import SETTINGS
 from engine.store import decisions
 from engine.store.artifacts import MANIFEST, read_manifest
 from engine.store.project import Project
@@ -92,9 +93,8 @@ def commands(
     lines = [_add(folder, f) for f in files]
     if run is not None:
         lines.append(_score(folder, run))
-    spec = selection.spec
-    options = [(f"--{name}", spec.get(name)) for name in ("run", "size", "strategy", "seed")]
-    lines.append(_line("select", folder, *options, ("--name", selection.name)))
+    lines += _map(project, selection.spec.get("map"))
+    lines.append(_select(folder, selection))
     if selection.state == "approved":
         lines.append(_line("approve", folder, selection.name, ("--by", selection.approved_by)))
     return [*lines, _line("export", folder, selection.name, "OUT", ("--format", format))]
@@ -121,6 +121,25 @@ def _score(folder: str, run: RunRecord) -> str:
     return _line("score", folder, *options, *further)
 
 
+def _map(project: Project, artifact: str | None) -> list[str]:
+    """The command that makes the map a selection went by, if it went by one that is still there."""
+    if not artifact or not (project.artifacts / artifact / MANIFEST).is_file():
+        return []
+    config = read_manifest(project.artifacts / artifact).get("config", {})
+    named = {"features", "model", "seed"}
+    options = [(f"--{name}", config.get(name)) for name in ("features", "model", "seed")]
+    further = [("--set", f"{k}={_plain(v)}") for k, v in sorted(config.items()) if k not in named and _said(v)]
+    return [_line("map", str(project.path), *options, *further)]
+
+
+def _select(folder: str, selection: Selection) -> str:
+    """The command that chooses again; settings are told where they are kept, which is where they matter."""
+    names = ("run", "size", "strategy", "seed", *(name for name in SETTINGS if name != "seed"))
+    values = ((name, selection.spec.get(name)) for name in names)
+    options = [(f"--{name}", _plain(value)) for name, value in values if _said(value)]
+    return _line("select", folder, *options, ("--name", selection.name))
+
+
 def _said(value: Any) -> bool:
     """Whether a setting has a value at all: None, no name and no list are what a command without it means."""
     return value is not None and value != "" and value != [] and value != ()
@@ -143,7 +162,7 @@ def _line(verb: str, *parts: Any) -> str:
 
 
 def _selection(selection: Selection) -> dict[str, Any]:
-    values = {k: v for k, v in vars(selection).items() if k not in ("rows", "weights")}
+    values = {k: v for k, v in vars(selection).items() if k not in ("rows", "weights", "order", "gains")}
     return values | {"rows": len(selection.rows), "weighted": selection.weights is not None}
 
 

@@ -7,14 +7,11 @@ Pure functions of arrays: does not know decisions, projects or how scores were m
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
 from engine.errors import EngineError
 
-Strategy = Literal["top", "round-robin", "weights"]
-STRATEGY_NAMES: tuple[str, ...] = get_args(Strategy)
 Rows = np.ndarray | None
 
 
@@ -79,7 +76,7 @@ def select_round_robin(
 
 
 SelectTop = Callable[..., Chosen]
-# the strategies that need scores alone and give no weights; `STRATEGY_NAMES` are all
+# the strategies that need scores alone and give no weights; `menu.STRATEGIES` are all
 STRATEGIES: dict[str, SelectTop] = {"top": select_top, "round-robin": select_round_robin}
 
 

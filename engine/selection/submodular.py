@@ -15,6 +15,7 @@ from engine.errors import EngineError
 from engine.progress import Reporter
 from engine.selection.greedy import Picks, lazy_greedy, sample_size, stochastic_greedy
 from engine.selection.kernels import Kernel
+from engine.selection.menu import GREEDY_NAMES, Greedy
 from engine.selection.objectives import (
     Diverse,
     GraphCut,
@@ -28,8 +29,6 @@ from engine.selection.strategies import Chosen, Rows, masks_of, wanted_of
 
 Submodular = Literal["facility-location", "mutual-information", "conditional-gain", "graph-cut", "diverse"]
 SUBMODULAR_NAMES: tuple[str, ...] = get_args(Submodular)
-Greedy = Literal["auto", "lazy", "stochastic"]
-GREEDY_NAMES: tuple[str, ...] = get_args(Greedy)
 LAZY_UP_TO = 300_000  # candidates; `auto` samples beyond
 
 

@@ -293,10 +293,12 @@ class Project:
         rows: Sequence[int] | np.ndarray,
         weights: Sequence[float] | np.ndarray | None = None,
         by: str,
+        order: np.ndarray | None = None,
+        gains: np.ndarray | None = None,
     ) -> Selection:
         """Keep a new version of a selection as a draft; see `selections.save`."""
         with self.changing() as con:
-            return selections.save(con, name, spec=spec, rows=rows, weights=weights, by=by)
+            return selections.save(con, name, spec=spec, rows=rows, weights=weights, by=by, order=order, gains=gains)
 
     def selections(self) -> list[Selection]:
         """All versions of all selections, in order of saving."""

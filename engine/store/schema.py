@@ -60,8 +60,14 @@ _FIRST = (
         created VARCHAR NOT NULL)""",
 )
 
+# the place of each row in the order a strategy took them, from 0, and what it gained; null where it took them together
+_GAINS = (
+    "ALTER TABLE selection_rows ADD COLUMN place INTEGER",
+    "ALTER TABLE selection_rows ADD COLUMN gain DOUBLE",
+)
+
 Migration = tuple[str, ...]
-MIGRATIONS: tuple[Migration, ...] = (_FIRST,)
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _GAINS)
 
 
 def version_of(con: duckdb.DuckDBPyConnection) -> int:

@@ -24,8 +24,10 @@ from engine.store.records import now
 class Selection:
     """One version of a selection.
 
-    `rows`: int64 (k,) pool rows, ascending. `weights`: float32 (k,) or None. `spec`: how it was made. `run`: the run
-    whose scores it rests on. `decision_batch`: the latest batch of decisions it could know. `by`: who saved it.
+    `rows`: int64 (k,) pool rows, ascending. `weights`: float32 (k,) or None. `order`: int64 (k,) the rows as they were
+    taken, and `gains` float64 (k,) what each added, in that order; None where the strategy took them together, and for
+    selections of before version 0.2. `spec`: how it was made. `run`: the run whose scores it rests on.
+    `decision_batch`: the latest batch of decisions it could know. `by`: who saved it.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Selection:
     approved_at: str | None
     note: str
     decision_batch: int
+    order: np.ndarray | None = None
+    gains: np.ndarray | None = None
 
 
 def save(
@@ -51,14 +55,18 @@ def save(
     rows: Sequence[int] | np.ndarray,
     weights: Sequence[float] | np.ndarray | None,
     by: str,
+    order: np.ndarray | None = None,
+    gains: np.ndarray | None = None,
 ) -> Selection:
     """Keep a new version as a draft (inside the caller's transaction) and return it; `spec["run"]` names its run.
 
-    Raises `EngineError` for a bad name, no rows, repeated or unknown rows, rejected rows, bad weights, no author.
+    Raises `EngineError` for a bad name, no rows, repeated or unknown rows, rejected rows, bad weights, an order of
+    other rows or without its gains, no author.
     """
     _check_text(name, "A selection", 100)
     _check_text(by, "The person who saves a selection", 200)
     numbers, kept = _checked(con, rows, weights)
+    taken = _checked_order(numbers, order, gains)
     spec = finite(dict(spec))
     version = 1 + max((v for (v,) in _find(con, name, "version")), default=0)
     number = 1 + max((v for (v,) in con.execute("SELECT selection FROM selections").fetchall()), default=0)
@@ -66,7 +74,7 @@ def save(
     con.execute(
         "INSERT INTO selections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*values, now(), by, decisions.last_batch(con)]
     )
-    _insert_rows(con, number, numbers, kept)
+    _insert_rows(con, number, numbers, kept, taken)
     return get(con, name, version)
 
 
@@ -120,8 +128,9 @@ def _load(con: duckdb.DuckDBPyConnection, where: str, values: list[Any]) -> list
 
 
 def _selection(con: duckdb.DuckDBPyConnection, v: tuple[Any, ...]) -> Selection:
-    query = "SELECT row, weight FROM selection_rows WHERE selection = ? ORDER BY row"
+    query = "SELECT row, weight, place, gain FROM selection_rows WHERE selection = ? ORDER BY row"
     table = con.sql(query, params=[v[0]]).to_arrow_table()
+    order, gains = _taken(table)
     return Selection(
         name=v[1],
         version=v[2],
@@ -136,7 +145,18 @@ def _selection(con: duckdb.DuckDBPyConnection, v: tuple[Any, ...]) -> Selection:
         approved_at=v[9],
         note=v[10],
         decision_batch=v[11],
+        order=order,
+        gains=gains,
     )
+
+
+def _taken(table: pa.Table) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Order and gains from the rows' places, if they have any."""
+    if not table.num_rows or table.column("place").null_count:
+        return None, None
+    order = np.argsort(table.column("place").to_numpy())
+    rows, gains = (table.column(name).to_numpy()[order] for name in ("row", "gain"))
+    return rows.astype(np.int64), gains.astype(np.float64)
 
 
 def _find(con: duckdb.DuckDBPyConnection, name: str, what: str, version: int | None = None) -> list[tuple[int]]:
@@ -144,11 +164,20 @@ def _find(con: duckdb.DuckDBPyConnection, name: str, what: str, version: int | N
     return con.execute(query, [name, version, version]).fetchall()
 
 
-def _insert_rows(con: duckdb.DuckDBPyConnection, number: int, rows: np.ndarray, weights: np.ndarray | None) -> None:
+Taken = tuple[np.ndarray, np.ndarray] | None
+
+
+def _insert_rows(
+    con: duckdb.DuckDBPyConnection, number: int, rows: np.ndarray, weights: np.ndarray | None, taken: Taken
+) -> None:
     kept = pa.nulls(len(rows), pa.float32()) if weights is None else pa.array(weights, pa.float32())
-    con.register("new_selection", pa.table({"row": pa.array(rows, pa.int32()), "weight": kept}))
+    places, gains = taken or (pa.nulls(len(rows), pa.int32()), pa.nulls(len(rows), pa.float64()))
+    columns = {"row": pa.array(rows, pa.int32()), "weight": kept, "place": places, "gain": gains}
+    con.register("new_selection", pa.table(columns))
+    query = """INSERT INTO selection_rows (selection, row, weight, place, gain)
+        SELECT ?, row, weight, place, gain FROM new_selection ORDER BY row"""
     try:
-        con.execute("INSERT INTO selection_rows SELECT ?, row, weight FROM new_selection ORDER BY row", [number])
+        con.execute(query, [number])
     finally:
         con.unregister("new_selection")
 
@@ -180,6 +209,19 @@ def _checked_weights(weights: Sequence[float] | np.ndarray | None, order: np.nda
     if values.shape != order.shape or not np.isfinite(values).all() or (values < 0).any():
         raise EngineError("Weights are finite numbers, none negative, one per row. Nothing was saved.")
     return values[order]
+
+
+def _checked_order(rows: np.ndarray, order: np.ndarray | None, gains: np.ndarray | None) -> Taken:
+    """The place int32 (k,) and the gain float64 (k,) of each of `rows`, which ascend; None without an order."""
+    if order is None and gains is None:
+        return None
+    taken, gained = np.asarray(order), np.asarray(gains)
+    at = np.argsort(taken) if taken.shape == rows.shape else np.zeros(0, np.int64)
+    if gained.shape != rows.shape or not np.array_equal(taken[at], rows) or not np.isfinite(gained).all():
+        raise EngineError(
+            "The order of a selection names each of its rows once, with a finite gain for each. Nothing was saved."
+        )
+    return at.astype(np.int32), gained[at].astype(np.float64)
 
 
 def _check_text(text: str, what: str, longest: int) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import EngineError
-from engine.runs.choosing import second_order_of
-from engine.selection.eligible import APPROVED, REJECTED, eligible
-from engine.selection.sizes import size_of
-from engine.selection.strategies import Chosen, select_round_robin, select_top
-from engine.selection.weighted import select_weights
+from engine.progress import Reporter
+from engine.runs.choice import Choice
+from engine.runs.choosing import choose
+from engine.selection.curve import Curve, curve_of
+from engine.selection.eligible import APPROVED, REJECTED
 from engine.store.project import Project
 from pages.parts import filters, reads
 from pages.parts.run_choice import View
@@ -24,11 +23,9 @@ GUARDS = ("leak", "near-duplicate", "looks truncated", filters.SURPRISING, "warm
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked for: size as typed, strategy, seed of the round robin, marks to leave out, filters to pass."""
+    """What is asked for: the choice, marks to leave out, filters to pass."""
 
-    size: str
-    strategy: str
-    seed: int = 0
+    choice: Choice
     guards: tuple[str, ...] = ()
     within: tuple[filters.Filter, ...] = ()
 
@@ -36,7 +33,8 @@ class Wish:
 @dataclass(frozen=True)
 class Proposal:
     """The rows chosen (int64, ascending) with their reasons, and a mask bool (n,) of them; `out` counts what the others
-    fell to. `weights` (k,) have mean one, None where the strategy gives none.
+    fell to. `weights` (k,) have mean one, None where the strategy gives none. `order` int64 (k,) are the rows as they
+    were taken and `gains` (k,) what each added, None where the strategy takes them together.
     """
 
     wish: Wish
@@ -46,6 +44,13 @@ class Proposal:
     chosen: np.ndarray
     weights: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    order: np.ndarray | None = None
+    gains: np.ndarray | None = None
+
+    @property
+    def curve(self) -> Curve | None:
+        """How what was gained grows with the rows, where the strategy tells."""
+        return curve_of(self.gains)
 
     @property
     def effective(self) -> float:
@@ -58,63 +63,28 @@ class Proposal:
 def propose(project: Project, view: View, wish: Wish) -> Proposal:
     """Choose. Raises `EngineError` where the wish cannot be met; nothing is kept either way."""
     key = (view.scores.artifact, view.column, wish)
-    return reads.by_stamp(project, "proposal", lambda: _propose(project, view, wish), *key)
+    return reads.by_stamp(project, "proposal", lambda: propose_anew(project, view, wish), *key)
 
 
-def _propose(project: Project, view: View, wish: Wish) -> Proposal:
+def propose_anew(project: Project, view: View, wish: Wish, *, reporter: Reporter | None = None) -> Proposal:
+    """The same, computed whenever it is called."""
     n, decisions = reads.pool_size(project), reads.decisions(project)
-    score = _padded(np.asarray(view.values), n)
-    scorable = np.isfinite(score)
+    score = None if view.column == reads.AGGREGATE else np.asarray(view.values)
     guarded, outside = guard(project, wish.guards), ~filters.combined(project, wish.within)
-    fit = eligible(decisions, scorable=scorable, barred=guarded | outside)
-    k = size_of(wish.size, n)
-    found = _choose(project, view, wish, score, k, fit.include, fit.exclude)
+    found = choose(project, view.record, wish.choice, score=score, barred=guarded | outside, reporter=reporter)
     chosen = np.zeros(n, bool)
     chosen[found.rows] = True
-    out = _left_out(chosen, decisions, scorable, guarded, outside)
-    return Proposal(wish, found.rows, found.reasons, out, chosen, found.weights, found.notes)
-
-
-def _choose(
-    project: Project, view: View, wish: Wish, score: np.ndarray, k: int, include: np.ndarray, exclude: np.ndarray
-) -> Chosen:
-    if wish.strategy == "top":
-        return select_top(score, k, include=include, exclude=exclude)
-    if wish.strategy == "weights":
-        curved = second_order_of(project, view.record, len(score)) if second_order(view) else {}
-        return select_weights(score, k, include=include, exclude=exclude, **curved)
-    columns, names = round_robin_columns(view)
-    return select_round_robin(
-        _padded(columns, len(score)), k, include=include, exclude=exclude, seed=wish.seed, names=names
-    )
+    scored = np.zeros(n, bool)
+    scored[: view.scores.covered] = np.isfinite(view.values)
+    rest = "not chosen" if wish.choice.described.covers else "ranked below the cut"
+    out = _left_out(chosen, decisions, scored, guarded, outside, rest)
+    return Proposal(wish, found.rows, found.reasons, out, chosen, found.weights, found.notes, found.order, found.gains)
 
 
 def second_order(view: View) -> int:
     """How many landmarks' curvature the weights take into account; 0: to first order. It is the overall score's."""
     kept = view.scores.summary.get("curvature") or {}
     return int(kept.get("landmarks", 0)) if view.column == reads.AGGREGATE else 0
-
-
-def round_robin_columns(view: View) -> tuple[np.ndarray, list[str]]:
-    """The columns that take turns, one per target sample, (covered, t), with readable names.
-
-    Raises `EngineError` for a run without targets.
-    """
-    matrix = view.scores.matrix
-    if matrix.shape[1] == 0:
-        raise EngineError(
-            f"Run {view.record.name} has no targets to take turns. Use the highest scores, or another run. "
-            "Nothing was selected."
-        )
-    names = [f"{s['name']}, item {at + 1}" for s in view.scores.summary["sets"] for at in range(_items(s))]
-    if len(names) != matrix.shape[1]:
-        names = [f"target sample {at + 1}" for at in range(matrix.shape[1])]
-    return matrix, names
-
-
-def _items(entry: dict[str, Any]) -> int:
-    items = entry.get("items", entry.get("rows", 0))
-    return items if isinstance(items, int) else len(items)
 
 
 def guard(project: Project, names: tuple[str, ...]) -> np.ndarray:
@@ -131,9 +101,10 @@ def guard(project: Project, names: tuple[str, ...]) -> np.ndarray:
 
 
 def _left_out(
-    chosen: np.ndarray, decisions: np.ndarray, scorable: np.ndarray, guarded: np.ndarray, outside: np.ndarray
-) -> dict[str, int]:
-    """How many rows are out, each counted under the first reason that holds."""
+    chosen: np.ndarray, decisions: np.ndarray, scorable: np.ndarray, guarded: np.ndarray, outside: np.ndarray,
+    rest: str,
+) -> dict[str, int]:  # fmt: skip
+    """How many rows are out, each counted under the first reason that holds; `rest` names the last."""
     left, counts = ~chosen, {}
     for reason, holds in (
         ("rejected by a person", decisions == REJECTED),
@@ -143,7 +114,7 @@ def _left_out(
     ):
         counts[reason] = int((left & holds).sum())
         left = left & ~holds
-    counts["ranked below the cut"] = int(left.sum())
+    counts[rest] = int(left.sum())
     return counts
 
 
@@ -176,9 +147,3 @@ def composition(project: Project, chosen: np.ndarray, field: str) -> list[dict[s
 def approved_count(project: Project) -> int:
     """How many rows a person approved."""
     return int((reads.decisions(project) == APPROVED).sum())
-
-
-def _padded(values: np.ndarray, n: int) -> np.ndarray:
-    if len(values) >= n:
-        return values[:n]
-    return np.concatenate([values, np.full((n - len(values), *values.shape[1:]), np.nan, np.float32)])

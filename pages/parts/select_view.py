@@ -1,4 +1,4 @@
-"""The Select page's blocks: what is asked for, the proposal in figures and tables, saving it, approving it."""
+"""The Select page's blocks: the proposal in figures, curve and tables, saving it, approving it."""
 
 from typing import Any
 
@@ -6,49 +6,20 @@ import numpy as np
 import streamlit as st
 
 from engine.data.samples import prompt_text
-from engine.selection.strategies import STRATEGY_NAMES
+from engine.runs.choosing import described
+from engine.selection.curve import curve_of
+from engine.selection.menu import STRATEGIES
 from engine.store.project import Project
-from pages.parts import choosing, filters, reads, state
-from pages.parts.choosing import Proposal, Wish
+from pages.parts import choosing, filters, gain_curve, reads, state
+from pages.parts.choosing import Proposal
 from pages.parts.run_choice import View, describe
 from pages.parts.shell import empty, link
 from pages.parts.tables import table
 from pages.parts.words import count, moment, plain, score, shorten
 
-TITLES = {
-    "top": "Highest scores",
-    "round-robin": "Round robin over the target samples",
-    "weights": "Highest scores, weighted",
-}
 SHOWN = 200
 FEW = 0.1  # of the chosen rows: below so many effective ones the weights are warned of
 RUNNERS_UP = 50
-
-
-def wish() -> Wish:
-    """The inputs of a selection."""
-    left, middle, right = st.columns([1, 2, 1], vertical_alignment="bottom")
-    size = left.text_input(
-        "Size", "10%", key="select_size", help="A number of samples such as 500, or a share such as 10%."
-    )
-    strategy = middle.segmented_control(
-        "Strategy", list(STRATEGY_NAMES), format_func=lambda name: TITLES.get(name, name), default="top",
-        required=True, key="select_strategy",
-        help="Round robin lets every target sample take its best remaining sample in turn, so that none is left out. "
-        "Weighted: the best samples, each counting in training as much as its score is above the best one left out.",
-    )  # fmt: skip
-    seed = 0
-    if strategy == "round-robin":
-        seed = int(right.number_input("Seed", 0, 2**32 - 1, 0, key="select_seed"))
-    guards = st.multiselect(
-        "Leave out", choosing.GUARDS, key="select_guards", placeholder="Nothing",
-        help="Samples with these marks stay out unless a person approved them. Of near-duplicates the first stays.",
-    )  # fmt: skip
-    within: tuple[filters.Filter, ...] = ()
-    if state.active_filters():
-        only = st.toggle("Only samples that pass the filters", value=True, key="select_within")
-        within = state.active_filters() if only else ()
-    return Wish(size, str(strategy), seed, tuple(guards), within)
 
 
 def figures(project: Project, view: View, proposal: Proposal) -> None:
@@ -70,6 +41,8 @@ def figures(project: Project, view: View, proposal: Proposal) -> None:
                      help="Always in, whatever their score; rejected samples never are.")  # fmt: skip
     st.caption(plain(describe(view)))
     _weights(view, proposal)
+    if proposal.notes:
+        st.caption(plain(" ".join(proposal.notes)))
     out = ", ".join(f"{number:,} {reason}" for reason, number in proposal.out.items() if number)
     st.caption(plain(f"Out: {out or 'nothing'}."))
     _warn(project, proposal)
@@ -89,8 +62,6 @@ def _weights(view: View, proposal: Proposal) -> None:
     st.caption(plain(said))
     if proposal.effective < FEW * len(proposal.rows):
         st.warning("A few samples carry most of the weight. Ask for more samples, or use the highest scores alone.")
-    for note in proposal.notes:
-        st.caption(plain(note))
 
 
 def _warn(project: Project, proposal: Proposal) -> None:
@@ -103,6 +74,18 @@ def _warn(project: Project, proposal: Proposal) -> None:
             found.append(f"{number:,} marked {name}")
     if found:
         st.warning(plain(f"Among the chosen: {', '.join(found)}. Leave them out above, or look at them in Review."))
+
+
+def blocks(proposal: Proposal) -> dict[str, Any]:
+    """What can be seen of the proposal, by title: functions of project, view and proposal."""
+    curve = {"Gain curve": gained} if proposal.curve is not None else {}
+    return {**curve, "Composition": composition, "Who is in and why": inside, "Who just missed": outside}
+
+
+def gained(project: Project, view: View, proposal: Proposal) -> None:
+    """How much the samples gained, one after the other."""
+    if (curve := proposal.curve) is not None:
+        gain_curve.draw(curve, "select_curve")
 
 
 def composition(project: Project, view: View, proposal: Proposal) -> None:
@@ -126,15 +109,20 @@ def composition(project: Project, view: View, proposal: Proposal) -> None:
 
 
 def inside(project: Project, view: View, proposal: Proposal) -> None:
-    """Who is in and why, best first."""
+    """Who is in and why: in the order taken, or best first."""
+    taken = proposal.order
+    at = _best_first(project, view, proposal) if taken is None else np.searchsorted(proposal.rows, taken)
+    _samples(project, view, proposal.rows[at[:SHOWN]], [proposal.reasons[place] for place in at[:SHOWN]])
+    if len(proposal.rows) > SHOWN:
+        which = "best" if taken is None else "first"
+        st.caption(f"The {which} {SHOWN} of {count(len(proposal.rows), 'sample')}; the export lists all.")
+
+
+def _best_first(project: Project, view: View, proposal: Proposal) -> np.ndarray:
     place = reads.ranks(project, view.scores.artifact, view.column)
     known = np.zeros(len(proposal.chosen), np.int64)
     known[: len(place)] = place
-    order = np.argsort(np.where(known[proposal.rows] > 0, known[proposal.rows], len(known) + 1), kind="stable")[:SHOWN]
-    why = [proposal.reasons[at] for at in order]
-    _samples(project, view, proposal.rows[order], why)
-    if len(proposal.rows) > SHOWN:
-        st.caption(f"The best {SHOWN} of {count(len(proposal.rows), 'sample')}; the export lists all.")
+    return np.argsort(np.where(known[proposal.rows] > 0, known[proposal.rows], len(known) + 1), kind="stable")
 
 
 def outside(project: Project, view: View, proposal: Proposal) -> None:
@@ -143,7 +131,11 @@ def outside(project: Project, view: View, proposal: Proposal) -> None:
     if len(rows) == 0:
         st.caption("No other sample could have been chosen.")
         return
-    _samples(project, view, rows, ["next in line" if at == 0 else "below the cut" for at in range(len(rows))])
+    why = ["next in line", *["below the cut"] * (len(rows) - 1)]
+    if proposal.order is not None:
+        st.caption("The samples of highest score that are not in: others represent them, or they are unlike the rest.")
+        why = ["not chosen"] * len(rows)
+    _samples(project, view, rows, why)
 
 
 def _samples(project: Project, view: View, rows: np.ndarray, why: list[str]) -> None:
@@ -169,24 +161,23 @@ def save(project: Project, view: View, proposal: Proposal) -> None:
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         name = left.text_input("Name of the selection", "subset", max_chars=100, key="select_name")
         if right.form_submit_button(f"Save {len(proposal.rows):,} as a draft", type="primary", width="stretch"):
-            spec = spec_of(view, proposal)
-            kept = project.save_selection(name.strip(), spec=spec, rows=proposal.rows, weights=proposal.weights,
-                                          by=state.author())  # fmt: skip
+            kept = project.save_selection(
+                name.strip(), spec=spec_of(project, view, proposal), rows=proposal.rows, weights=proposal.weights,
+                order=proposal.order, gains=proposal.gains, by=state.author(),
+            )  # fmt: skip
             state.notify(
                 f"Saved {kept.name}, version {kept.version}, as a draft. Approve it below to freeze it for training."
             )
             st.rerun()
 
 
-def spec_of(view: View, proposal: Proposal) -> dict[str, Any]:
+def spec_of(project: Project, view: View, proposal: Proposal) -> dict[str, Any]:
     """How the selection was made, for its record and the manifest."""
     asked = proposal.wish
     return {
         "run": view.record.name,
         "column": view.column,
-        "size": asked.size.strip(),
-        "strategy": asked.strategy,
-        "seed": asked.seed,
+        **described(project, view.record, asked.choice),
         "left_out": list(asked.guards),
         **({"notes": list(proposal.notes)} if proposal.notes else {}),
         "filters": [[part.kind, part.subject, *part.values] for part in asked.within],
@@ -200,16 +191,34 @@ def saved(project: Project) -> None:
         empty("No selection saved yet", "Save the proposal above under a name; it stays a draft until it is approved.")
         return
     table([_line(selection) for selection in reversed(found)])
+    _saved_curve(found)
     drafts = [s for s in reversed(found) if s.state == "draft"]
     if drafts:
         _approve(project, drafts)
     link("Export", "Export a selection")
 
 
+def _saved_curve(found: list[Any]) -> None:
+    """The gain curve of one saved selection, where its strategy tells."""
+    curves = {_title(s): s for s in reversed(found) if s.gains is not None}
+    if not curves:
+        return
+    title = st.selectbox("Gain curve of", list(curves), index=None, placeholder="None", key="select_saved_curve")
+    curve = curve_of(curves[title].gains) if title else None
+    if curve is not None:
+        gain_curve.draw(curve, "select_saved_curve_chart")
+    elif title:
+        st.caption("Its samples gained nothing.")
+
+
+def _title(selection: Any) -> str:
+    return f"{selection.name}, version {selection.version} ({count(len(selection.rows), 'sample')})"
+
+
 def _approve(project: Project, drafts: list[Any]) -> None:
     with st.form("select_approve", border=True, clear_on_submit=True):
         one, two, three = st.columns([2, 3, 2], vertical_alignment="bottom")
-        titles = {f"{s.name}, version {s.version} ({count(len(s.rows), 'sample')})": s for s in drafts}
+        titles = {_title(s): s for s in drafts}
         title = one.selectbox("Draft", list(titles))
         note = two.text_input("Note", max_chars=500, placeholder="what was checked, by whom")
         if three.form_submit_button(plain(f"Approve as {state.author()}"), width="stretch", icon=":material/verified:"):
@@ -227,9 +236,14 @@ def _line(selection: Any) -> dict[str, Any]:
         "State": selection.state,
         "Samples": len(selection.rows),
         "Run": selection.run or "–",
-        "Strategy": spec.get("strategy", "–"),
+        "Strategy": _strategy(spec.get("strategy", "–")),
         "Size asked": spec.get("size", "–"),
         "Saved": f"{moment(selection.created)} by {selection.by}",
         "Approved": f"{moment(selection.approved_at)} by {selection.approved_by}" if selection.approved_by else "–",
         "Note": selection.note,
     }
+
+
+def _strategy(name: str) -> str:
+    """A strategy in words; as it was written where it is not on the menu."""
+    return STRATEGIES[name].title if name in STRATEGIES else name

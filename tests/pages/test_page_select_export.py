@@ -58,7 +58,7 @@ def test_guards_and_round_robin(pages: Any, make_project: Callable[..., Project]
     project = make_project()
     test = pages.open("6_Select.py", project)
     test.text_input(key="select_size").input("50").run()
-    test.segmented_control(key="select_strategy").set_value("round-robin").run()
+    test.selectbox(key="select_strategy").set_value("round-robin").run()
     test.multiselect(key="select_guards").set_value(["leak", "near-duplicate"]).run()
     assert not test.exception
     _save(test)
@@ -117,7 +117,7 @@ def test_weights_are_shown_and_kept_with_the_selection(pages: Any, make_project:
     project.decide([30], "approve", by="test")
     test = pages.open("6_Select.py", project)
     assert not any("Weights to" in c.value for c in test.caption)
-    test.segmented_control(key="select_strategy").set_value("weights").run()
+    test.selectbox(key="select_strategy").set_value("weights").run()
     assert not test.exception
     assert any("Weights to first order" in c.value and "samples of equal weight" in c.value for c in test.caption)
     _save(test)
@@ -144,10 +144,10 @@ def test_weights_to_second_order_where_the_run_kept_curvature(pages: Any, make_p
     summary["curvature"] = {"landmarks": 2, "form": "hessian", "eta": 1.0}
     (folder / "summary.json").write_text(json.dumps(summary))
     test = pages.open("6_Select.py", project)
-    test.segmented_control(key="select_strategy").set_value("weights").run()
+    test.selectbox(key="select_strategy").set_value("weights").run()
     assert not test.exception
     assert not test.error
     assert any("second order" in c.value and "curvature of 2 landmarks" in c.value for c in test.caption)
     test = pages.open("6_Select.py", project, column="maths")  # the curvature is that of the overall score
-    test.segmented_control(key="select_strategy").set_value("weights").run()
+    test.selectbox(key="select_strategy").set_value("weights").run()
     assert any("first order" in c.value for c in test.caption)

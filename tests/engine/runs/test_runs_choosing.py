@@ -6,12 +6,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from engine.cli.choosing import STRATEGY_NAMES as SHELL_NAMES
 from engine.data.samples import Message, Row, SourceInfo
 from engine.errors import EngineError
 from engine.export.export import export
+from engine.runs.choice import Choice
 from engine.runs.choosing import choose, select
-from engine.selection.strategies import STRATEGY_NAMES
 from engine.store import artifacts
 from engine.store.project import Project
 from engine.store.records import RunRecord
@@ -41,7 +40,7 @@ def project(tmp_path):
 
 
 def test_weights_are_chosen_saved_and_read_again(project):
-    saved, chosen = select(project, run="r", size="3", strategy="weights", name="best", by="Ada")
+    saved, chosen = select(project, Choice(size="3", strategy="weights"), run="r", name="best", by="Ada")
     assert chosen.rows.tolist() == [0, 3, 4]
     assert chosen.weights == pytest.approx([1, 1.2, 0.8], rel=1e-5)  # 0.5 − 0.2 and 0.4 − 0.2, the mean one
     assert saved.spec["strategy"] == "weights" and "notes" not in saved.spec
@@ -51,27 +50,40 @@ def test_weights_are_chosen_saved_and_read_again(project):
 
 def test_strategies_without_weights_save_none(project):
     for strategy in ("top", "round-robin"):
-        saved, chosen = select(project, run="r", size="3", strategy=strategy, name=strategy, by="Ada")
+        saved, chosen = select(project, Choice(size="3", strategy=strategy), run="r", name=strategy, by="Ada")
         assert saved.weights is None and chosen.weights is None and 0 in saved.rows and 1 not in saved.rows
 
 
 def test_what_no_lambda_can_do_is_kept_with_the_selection(project):
-    saved, chosen = select(project, run="r", size="4", strategy="weights", name="all", by="Ada")
+    saved, chosen = select(project, Choice(size="4", strategy="weights"), run="r", name="all", by="Ada")
     assert chosen.rows.tolist() == [0, 3, 4, 5] and chosen.weights.tolist() == [1, 1, 1, 1]
     assert saved.spec["notes"] == list(chosen.notes) and "equal" in chosen.notes[0]
 
 
-def test_the_shell_knows_every_strategy_and_others_are_refused(project):
-    assert SHELL_NAMES == STRATEGY_NAMES
-    for strategy in STRATEGY_NAMES:
-        assert len(choose(project, project.run("r"), size="2", strategy=strategy).rows) == 2
-    with pytest.raises(EngineError, match="top, round-robin, weights"):
-        choose(project, project.run("r"), size="2", strategy="best")
+def test_unknown_strategies_and_settings_without_a_use_are_refused():
+    with pytest.raises(EngineError, match="strategies: top, round-robin, weights, facility-location"):
+        Choice(size="2", strategy="best")
+    for setting in ({"among": "30%"}, {"tradeoff": 0.2}, {"targets": ("maths",)}, {"greedy": "lazy"}):
+        with pytest.raises(EngineError, match=f"top has no use for {next(iter(setting))}; it matters to"):
+            Choice(size="2", **setting)
+    assert Choice(size="2", seed=4).said() == {"strategy": "top", "size": "2", "seed": 4}
+    for among in ("30", "0%", "101%", "many"):
+        with pytest.raises(EngineError, match="such as 30%"):
+            Choice(size="2", strategy="diverse", among=among)
+    with pytest.raises(EngineError, match=r"between 0\.0 and 1\.0"):
+        Choice(size="2", strategy="diverse", tradeoff=1.5)
+
+
+def test_scores_of_one_target_and_rows_left_out(project):
+    score = np.array([0, 0, 5, 1, 2, 3], np.float32)
+    barred = np.arange(7) == 5
+    chosen = choose(project, project.run("r"), Choice(size="3"), score=score, barred=barred)
+    assert chosen.rows.tolist() == [0, 2, 4]  # 0 approved, 1 rejected, 5 left out
 
 
 @pytest.mark.parametrize("format", ["original", "chat", "alpaca", "parquet", "hf"])
 def test_every_form_of_export_carries_the_weights(project, tmp_path, format):
-    saved, chosen = select(project, run="r", size="3", strategy="weights", name="best", by="Ada")
+    saved, chosen = select(project, Choice(size="3", strategy="weights"), run="r", name="best", by="Ada")
     out = tmp_path / "out"
     report = export(project, saved, out, format=format, manifest={})
     told = json.loads(report.manifest.read_text())
@@ -95,7 +107,7 @@ def test_every_form_of_export_carries_the_weights(project, tmp_path, format):
 
 @pytest.mark.parametrize("format", ["original", "chat", "parquet"])
 def test_without_weights_no_form_names_them(project, tmp_path, format):
-    saved, _ = select(project, run="r", size="3", strategy="top", name="best", by="Ada")
+    saved, _ = select(project, Choice(size="3", strategy="top"), run="r", name="best", by="Ada")
     report = export(project, saved, tmp_path / "out", format=format, manifest={})
     assert "weights" not in json.loads(report.manifest.read_text())
     assert b"weight" not in (tmp_path / "out").read_bytes()

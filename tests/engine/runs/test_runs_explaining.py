@@ -12,6 +12,7 @@ from engine.__main__ import main
 from engine.errors import EngineError
 from engine.influence.quadratic import Quadratic
 from engine.influence.weights import solve_weights
+from engine.runs.choice import Choice
 from engine.runs.choosing import choose
 from engine.runs.config import ScoreConfig
 from engine.runs.explaining import explain, explainer
@@ -82,7 +83,7 @@ def test_second_order_weights_take_the_curvature_that_the_run_kept(project: Proj
     run = run_of(project, replace(config, **settings))
     folder = project.artifacts / run.artifact
     p, core, factors = (load_array(folder, name) for name in ("score", "curvature", "coefficients"))
-    chosen = choose(project, run, size="10", strategy="weights")
+    chosen = choose(project, run, Choice(size="10", strategy="weights"))
     expected = solve_weights(p, k=10, curvature=Quadratic.low_rank(factors, core), eta=run.summary["curvature"]["eta"])
     np.testing.assert_array_equal(chosen.rows, np.sort(expected.rows))
     assert chosen.weights is not None

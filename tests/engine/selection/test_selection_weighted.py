@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from engine.errors import EngineError
 from engine.influence.quadratic import Quadratic
-from engine.selection.strategies import STRATEGIES, STRATEGY_NAMES, select_round_robin, select_top
+from engine.selection import menu
+from engine.selection.strategies import STRATEGIES, select_round_robin, select_top
+from engine.selection.submodular import SUBMODULAR_NAMES
 from engine.selection.weighted import select_weights
 
 values = st.sampled_from([float("nan"), -1.0, 0.0, 0.25, 0.5, 1.0])
@@ -114,4 +116,5 @@ def test_what_is_refused():
 
 def test_other_strategies_give_no_weights():
     assert select_round_robin(np.arange(6.0).reshape(3, 2), 2).weights is None
-    assert set(STRATEGY_NAMES) == {*STRATEGIES, "weights"}
+    assert set(menu.STRATEGY_NAMES) == {*STRATEGIES, "weights", *SUBMODULAR_NAMES}
+    assert {name for name, told in menu.STRATEGIES.items() if told.covers} == set(SUBMODULAR_NAMES)

@@ -1,0 +1,119 @@
+"""Choosing rows that together represent others: candidates, similarities and the strategy's own array, for one run.
+
+Notation. V the rows that are represented: those that could be chosen and those put in. A rejected row, one that a guard
+or a filter leaves out, and with `among` one below the best share are not in V: nobody wants them represented. s_ij as
+in `engine.selection.kernels`, by the features of the latest map. Everything is done within V, so that a small V is
+compared in full however large the pool is.
+
+Approved rows are put in even where they have no features; other rows without features are never chosen, and counted.
+Knows decisions only as masks, and saves nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.errors import EngineError
+from engine.progress import Reporter
+from engine.runs.choice import Choice
+from engine.runs.likeness import Likeness
+from engine.selection.eligible import Eligible
+from engine.selection.sizes import size_of
+from engine.selection.strategies import Chosen, best_first
+from engine.selection.submodular import NEEDS, select_submodular
+from engine.store.project import Project
+from engine.store.records import RunRecord
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What the strategies' arrays are made from: V as row numbers ascending (v,), and the scores of the pool (n,)."""
+
+    targets: tuple[str, ...]
+    likeness: Likeness
+    rows: np.ndarray
+    score: np.ndarray
+    reporter: Reporter
+
+
+def cover(
+    project: Project,
+    run: RunRecord,
+    choice: Choice,
+    *,
+    score: np.ndarray,
+    fit: Eligible,
+    k: int,
+    targets: tuple[str, ...],
+    reporter: Reporter,
+) -> Chosen:
+    """The k rows that `choice.strategy` chooses from the pool with scores `score` (n,) and masks `fit`.
+
+    `targets` are the target sets to cover, for the strategy that covers some. Raises `EngineError` where there is no
+    map, no target or no owned data that the strategy needs, or too few rows.
+    """
+    likeness = Likeness.of(project, run, choice.kernel, rows=len(score))
+    free = ~fit.include & ~fit.exclude
+    known = free & likeness.usable
+    candidates = _best(known, score, choice.among, wanted=k - int(fit.include.sum()))
+    rows = np.flatnonzero(candidates | fit.include)
+    setting = _Setting(targets, likeness, rows, score, reporter)
+    own = {name: _ARRAYS[name](setting) for name in [NEEDS.get(choice.strategy)] if name is not None}
+    kernel, how = likeness.kernel(rows, reporter=reporter)
+    found = select_submodular(
+        kernel,
+        k,
+        strategy=choice.strategy,  # type: ignore[arg-type]
+        include=fit.include[rows],
+        greedy=choice.greedy,
+        seed=choice.seed,
+        tradeoff=choice.tradeoff,
+        reporter=reporter,
+        **own,  # type: ignore[arg-type]
+    )
+    notes = (*_about(choice, candidates, len(rows), len(score)), *likeness.absent(free), how, *found.notes)
+    order = rows[found.order] if found.order is not None else None
+    return replace(found, rows=rows[found.rows], order=order, notes=notes)
+
+
+def _best(known: np.ndarray, score: np.ndarray, among: str, *, wanted: int) -> np.ndarray:
+    """bool (n,): the best share of the known rows by score, at least one; all of them where no share is given."""
+    if not among:
+        return known
+    rows = np.flatnonzero(known)
+    most = size_of(among, len(rows)) if len(rows) else 0
+    if wanted > most:
+        raise EngineError(
+            f"The best {among} by score are {most:,} of {len(rows):,} rows, and {wanted:,} are to be chosen from them. "
+            "Take a larger share or a smaller selection; nothing was selected."
+        )
+    best = np.zeros(len(known), bool)
+    best[rows[best_first(score[rows], most)]] = True
+    return best
+
+
+def _about(choice: Choice, candidates: np.ndarray, shown: int, n: int) -> tuple[str, ...]:
+    """Whom the choice represents."""
+    whom = f"the best {choice.among} by score" if choice.among else "those that could be chosen"
+    put_in = shown - int(candidates.sum())
+    approved = f" and {put_in:,} approved" if put_in else ""
+    return (f"Represented are {shown:,} of {n:,} rows: {whom}{approved}.",)
+
+
+def _target_best(setting: _Setting) -> np.ndarray:
+    """max_q s_iq over the items of the target sets, float32 (v,)."""
+    best = [setting.likeness.to_side(setting.rows, "target", name, setting.reporter) for name in setting.targets]
+    return np.maximum.reduce(best)
+
+
+def _owned_best(setting: _Setting) -> np.ndarray:
+    """max_p s_ip over the owned rows, float32 (v,)."""
+    return setting.likeness.to_side(setting.rows, "owned", "", setting.reporter)
+
+
+_ARRAYS: dict[str, Callable[[_Setting], np.ndarray]] = {
+    "target_best": _target_best,
+    "owned_best": _owned_best,
+    "score": lambda setting: setting.score[setting.rows],
+}

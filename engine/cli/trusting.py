@@ -45,9 +45,46 @@ def described(summary: dict[str, Any]) -> list[str]:
         lines += [sentence] if sentence else []
     adaptive = (summary.get("adaptive") or {}).get("note")
     lines += [adaptive] if adaptive else []
+    lines += _network(summary)
     further = [f"note: {note}" for note in summary.get("notes", ()) if note not in lines]
     counts = ", ".join(f"{count:,} {name}" for name, count in summary.get("counts", {}).items())
     return [*lines, f"rows: {counts}", *further]
+
+
+def _network(summary: dict[str, Any]) -> list[str]:
+    """What the network is worth, on everything that was kept out of its fit, and what it saved."""
+    found = summary.get("network")
+    if not found:
+        return []
+    labelled, inputs, passes = found["labelled"], found["inputs"], summary.get("passes") or {}
+    items = "" if found["pointwise"] else f" against {labelled['items']:,} items"
+    lines = [
+        found["sentence"],
+        f"The teacher {found['teacher']} labelled {labelled['rows']:,} rows ({labelled['share']:.1%}){items} to learn "
+        f"from, and {labelled['audit_rows']:,} audit rows to judge by.",
+        f"The network reads {inputs['name']}" + (f": {inputs['why']}." if inputs["why"] else "."),
+        *(_quadrant(each) for each in found["quadrants"]),
+    ]
+    if passes.get("saved") is not None:
+        done, whole = passes["equivalents"], passes["full_equivalents"]
+        lines.append(f"Language-model passes saved: {passes['saved']:.0%} ({done:,} of {whole:,}, backward as three).")
+    second = (summary.get("pool_network") or {}).get("sentence")
+    return lines + ([f"Second network, of pool rows on pool rows: {second}"] if second else [])
+
+
+def _quadrant(found: dict[str, Any]) -> str:
+    """One quadrant in a line: how well the order is kept, and the errors beside each other."""
+    own = found["estimates"]["network"]
+    errors = {"network": own["mse"], "mean": found["mse_of_mean"], "random": found["mse_of_random"]}
+    errors |= {name: each["mse"] for name, each in found["estimates"].items() if name != "network"}
+    said = ", ".join(f"{name} {error:.3g}" for name, error in errors.items())
+    pairs, rows = (_measured(own[name]) for name in ("pairs", "rows"))
+    return f"  {found['said']} ({found['pairs']:,} pairs): Spearman of pairs {pairs}, of rows {rows}; errors: {said}"
+
+
+def _measured(found: dict[str, Any]) -> str:
+    """A figure, or why it is undefined."""
+    return f"{found['value']:.2f}" if found["value"] is not None else f"undefined ({found['reason']})"
 
 
 def _fidelity(found: dict[str, Any] | None) -> list[str]:

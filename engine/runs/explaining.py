@@ -1,11 +1,12 @@
 """Why a row has its score: the landmarks that carried it, and the target items it helps most and least.
 
 A landmark run is fitted again from what it kept (features, exact columns, settings), which takes a moment, and the
-regression's coefficients of the rows asked for are read off. Exact rows are not carried by anything.
+regression's coefficients of the rows asked for are read off. Exact rows are not carried by anything, and neither is
+what a network estimated: of those it is said who scored them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from engine.errors import EngineError
 from engine.influence.explanations import best_and_worst_targets, carriers
 from engine.influence.regression import KernelRidge, RidgeConfig
 from engine.influence.scores import Combination
-from engine.runs.scored import LANDMARK
+from engine.runs.scored import AUDIT, LABELLED, LANDMARK
 from engine.store.artifacts import load_array
 from engine.store.project import Project
 from engine.store.records import RunRecord
@@ -45,7 +46,10 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Explainer:
-    """A run ready to explain: its fitted regression (None where nothing was propagated) and its arrays."""
+    """A run ready to explain: its fitted regression (None where nothing was propagated) and its arrays.
+
+    `teacher` is that of a network's run, `asked` bool (n,) the rows that it labelled.
+    """
 
     ridge: KernelRidge | None
     landmark_rows: np.ndarray
@@ -55,6 +59,8 @@ class Explainer:
     status: np.ndarray
     matrix: np.ndarray
     items: tuple[str, ...]
+    teacher: str = ""
+    asked: np.ndarray | None = None
 
     def __call__(self, rows: Sequence[int]) -> list[Explanation]:
         """An explanation for each of the rows; `EngineError` for a row that the run does not cover."""
@@ -104,9 +110,19 @@ class Explainer:
     def _note(self, row: int) -> str:
         if self.status[row] == 0:
             return "This row has no score."
+        if self.teacher:
+            return f"{self._learnt(row)}: {self.score[row]:+.4f}."
         if self.status[row] == 1:
             return f"Measured exactly: {self.score[row]:+.4f}."
         return f"Propagated: {self.score[row]:+.4f}, carried by the landmarks below."
+
+    def _learnt(self, row: int) -> str:
+        """Who scored a row of a network's run."""
+        if self.status[row] == 1:
+            return f"Labelled by the network's teacher, {self.teacher}"
+        if self.asked is not None and self.asked[row]:
+            return f"Labelled by {self.teacher} for some target items, estimated by the network for the others"
+        return f"Estimated by a network that learnt {self.teacher}"
 
 
 def explainer(project: Project, run: RunRecord) -> Explainer:
@@ -115,6 +131,9 @@ def explainer(project: Project, run: RunRecord) -> Explainer:
     score, status, matrix = (load_array(folder, name) for name in ("score", "status", "matrix"))
     names = tuple(f"{s['name']}, item {item + 1}" for s in summary.get("sets", []) for item in s["items"])
     nothing = Explainer(None, np.zeros(0, np.int64), np.zeros(0), None, score, status, matrix, names)
+    if "network" in summary:
+        asked = (np.asarray(load_array(folder, "roles")) & (LABELLED | AUDIT)) > 0
+        return replace(nothing, teacher=str(summary["network"]["teacher"]), asked=asked)
     if not isinstance(summary.get("ridge"), dict):
         return nothing
     features, columns, roles = (load_array(folder, name) for name in ("features", "columns", "roles"))

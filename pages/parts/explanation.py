@@ -1,4 +1,4 @@
-"""Why a sample has its score: how sure it is, the landmarks that carried it, and its best and worst targets.
+"""Why a sample has its score: who measured it or the landmarks that carried it, and its best and worst targets.
 
 The engine explains; this draws. Where it cannot, its own words are shown and nothing else.
 """
@@ -21,7 +21,7 @@ SMALL = st.column_config.TextColumn(width=90)  # figures first, so that a narrow
 
 def show(project: Project, view: View, row: int) -> None:
     """The explanation of one sample's overall score, made when it is asked for; it stays open from sample to sample."""
-    if view.record.method != "landmark":
+    if view.record.method != "landmark" and not view.scores.matrix.shape[1]:  # neither carriers nor single targets
         return
     details = st.expander("Why this score", key=KEY, on_change="rerun")
     if not details.open:

@@ -33,6 +33,7 @@ MARKS = (
     "truncated for the model",
     "tuning",
     "measured near the cut",
+    "labelled for the network",
 )
 LONGEST_LINK = 6000
 

@@ -10,6 +10,8 @@ import streamlit as st
 
 from pages.parts.run_choice import View
 from pages.parts.score_form import EMBEDDING_NAMES
+from pages.parts.score_functions import FEATURE_NAMES
+from pages.parts.score_methods import name_of
 from pages.parts.score_more import CHOICE_NAMES, CONDITIONING_NAMES, KERNEL_NAMES
 from pages.parts.tables import table
 from pages.parts.words import count, duration, opened, plain
@@ -29,6 +31,7 @@ def story(view: View) -> list[tuple[str, str]]:
     refinement = summary.get("refinement") or {}
     told = {
         "Settings": "The paper's." if summary.get("preset") == "paper" else "",
+        **_learnt(summary),
         "Measured": _measured(summary),
         "Targets": _weights(summary),
         "Carried by": _carried(embedding),
@@ -72,6 +75,24 @@ def _on_demand(title: str, rows: Sequence[dict[str, Any]], remark: str = "") -> 
             table(rows)
             if remark:
                 st.caption(plain(remark))
+
+
+def _learnt(summary: dict[str, Any]) -> dict[str, str]:
+    """What a network was taught, what it reads, and its second network."""
+    found = summary.get("network") or {}
+    if not found:
+        return {}
+    labelled, inputs = found.get("labelled") or {}, found.get("inputs") or {}
+    items = "" if found.get("pointwise") else f" against {count(labelled.get('items', 0), 'target sample')}"
+    judged = f"{count(labelled.get('audit_rows', 0), 'more sample')} only judge it"
+    taught = f"{count(labelled.get('rows', 0), 'sample')}{items}"
+    features = FEATURE_NAMES.get(str(inputs.get("name", "")), str(inputs.get("name", "")))
+    dim = f" ({inputs['dim']:,} numbers per text)" if inputs.get("dim") else ""
+    return {
+        "Taught by": _joined(f"{name_of(str(found.get('teacher', '')))} on {taught}", judged),
+        "Network reads": _joined(f"{features}{dim}", str(inputs.get("why") or "")),
+        "Second network": str((summary.get("pool_network") or {}).get("sentence", "")),
+    }
 
 
 def _measured(summary: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ ROLES = {
     8: "truncated for the model",
     16: "tuning",
     32: "measured near the cut",
+    64: "labelled for the network",
 }
 AGGREGATE = "score"
 # what is read together, so that one opening of the catalogue serves it: what reviewing needs, and the rest

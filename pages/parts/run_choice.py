@@ -7,7 +7,7 @@ import streamlit as st
 
 from engine.errors import EngineError
 from engine.store.project import Project
-from pages.parts import reads, state, trust
+from pages.parts import reads, score_methods, state, trust
 from pages.parts.words import count, plain, shorten
 
 WIDTH = 215  # pixels; three such choices and a switch fit one line of a small window
@@ -89,17 +89,21 @@ def coverage(project: Project, view: View, *, trusted: bool = False) -> None:
 
 def describe(view: View) -> str:
     """Run, method, model and unit in one line; not escaped."""
-    model = "" if view.record.method == "random" else f" · model {shorten(str(view.record.model), 40)}"
+    modelled = view.record.model and view.record.method != "random"
+    model = f" · model {shorten(str(view.record.model), 40)}" if modelled else ""
     unit = f" · unit {view.unit}" if view.unit else ""
-    return f"Run {view.record.name} · method {view.record.method}{model}{unit} · higher is better"
+    method = score_methods.run_name(view.record.config, view.record.method)
+    return f"Run {view.record.name} · method {method}{model}{unit} · higher is better"
 
 
 def column_name(record: Any, name: str) -> str:
-    """A column in words: the aggregate is the mean over the target sets."""
+    """A column in words: the aggregate joins the target sets; a method without targets has no other column."""
     if record.method == "random":
         return "random"
     if name != reads.AGGREGATE:
         return name
+    if not record.targets:
+        return "overall"
     return f"all targets ({_joined(record.config)})" if len(record.targets) != 1 else f"{record.targets[0]} (overall)"
 
 

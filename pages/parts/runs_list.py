@@ -8,7 +8,7 @@ from engine.errors import EngineError
 from engine.runs import jobs
 from engine.runs.config import ScoreConfig
 from engine.store.project import Project
-from pages.parts import charts, fidelity, provenance, reads, run_choice, state, trust
+from pages.parts import charts, fidelity, network_view, provenance, reads, run_choice, score_methods, state, trust
 from pages.parts.run_choice import View
 from pages.parts.shell import empty, link
 from pages.parts.tables import table
@@ -46,6 +46,7 @@ def detail(project: Project, view: View) -> None:
         st.markdown("**Scores**")
         st.caption(plain(_counts(view)))
         charts.histogram(project, view)
+    network_view.show(project, view)
     provenance.show(view)
     told = provenance.sentences(view)
     notes = [note for note in view.scores.summary.get("notes", ()) if note not in told]
@@ -80,7 +81,7 @@ def _line(run: Any) -> dict[str, Any]:
     )
     return {
         "Run": run.name,
-        "Method": run.method,
+        "Method": score_methods.run_name(run.config, run.method),
         "Model": shorten(str(run.model), 40) or "–",
         "Targets": ", ".join(run.targets) or "–",
         "Rows": run.rows,
@@ -92,7 +93,8 @@ def _line(run: Any) -> dict[str, Any]:
 
 def _counts(view: View) -> str:
     counts = view.scores.summary.get("counts", {})
-    parts = [f"{counts.get('exact', 0):,} exact", f"{counts.get('propagated', 0):,} propagated",
+    exact, other = ("by the teacher", "by the network") if view.record.method == "network" else ("exact", "propagated")
+    parts = [f"{counts.get('exact', 0):,} {exact}", f"{counts.get('propagated', 0):,} {other}",
              f"{counts.get('unscorable', 0):,} without a score"]  # fmt: skip
     numbers = {name: int(((view.scores.roles & bit) > 0).sum()) for bit, name in reads.ROLES.items()}
     roles = ", ".join(f"{number:,} {name}" for name, number in numbers.items() if number)

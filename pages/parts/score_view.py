@@ -7,13 +7,16 @@ import numpy as np
 import streamlit as st
 
 from engine.data.samples import prompt_text, response_text
+from engine.runs.methods import FUNCTIONS
 from engine.store.project import Project
 from pages.parts import filters, reads
 from pages.parts.run_choice import View, column_name, describe
+from pages.parts.score_methods import name_of
 from pages.parts.tables import table
 from pages.parts.words import near, percent, plain, score, shorten
 
 NEIGHBOURS = 5
+LABELLED_OR_AUDIT = 64 | 2  # flags of `reads.ROLES`: what a network's teacher was asked about
 
 
 def figures(project: Project, view: View, row: int) -> None:
@@ -36,10 +39,15 @@ def figures(project: Project, view: View, row: int) -> None:
 
 
 def certainty(view: View, row: int) -> str:
-    """How sure the score of a covered sample is: measured, or propagated with its interval; not escaped."""
+    """How sure the score of a covered sample is: measured, propagated with its interval, or estimated; not escaped."""
     status = reads.STATUS[int(view.scores.status[row])]
-    if status != "propagated":
-        return {"exact": "Measured exactly.", "unscorable": "It has no score."}[status]
+    if status == "unscorable":
+        return "It has no score."
+    if view.record.method == "network":
+        return _learnt(view, row, status)
+    if status == "exact":
+        by_function = view.record.method in FUNCTIONS
+        return f"Scored by {name_of(view.record.method)} itself." if by_function else "Measured exactly."
     low, high = view.scores.low, view.scores.high
     if low is None or high is None or not (math.isfinite(low[row]) and math.isfinite(high[row])):
         return "Propagated from the landmarks; how sure it is was not computed."
@@ -48,6 +56,16 @@ def certainty(view: View, row: int) -> str:
     value, least, most = near(float(whole[row]), float(low[row]), float(high[row]))
     overall = "" if view.column == reads.AGGREGATE or view.values[row] == whole[row] else "the overall score is "
     return f"Propagated: {overall}{value}, likely {least} to {most} ({level})."
+
+
+def _learnt(view: View, row: int, status: str) -> str:
+    """Who scored a sample of a network's run."""
+    teacher = name_of(str((view.scores.summary.get("network") or {}).get("teacher", "the teacher")))
+    if status == "exact":
+        return f"Labelled by the network's teacher, {teacher}."
+    if int(view.scores.roles[row]) & LABELLED_OR_AUDIT:
+        return f"Labelled by {teacher} for some target samples, estimated by the network for the others."
+    return f"Estimated by a network that learnt {teacher}; how sure it is was not computed."
 
 
 def position(project: Project, view: View, column: str, row: int) -> tuple[int, int]:

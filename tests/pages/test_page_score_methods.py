@@ -1,4 +1,4 @@
-"""The choice of a method: every one can be reached, asks for what it uses and nothing else, and says what it will do."""
+"""The choice of a method: each can be reached, asks for what it uses and no more, and says what it will do."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ SIZES = {
     "network": "Labels 60 samples against 8 target samples with LESS, which is all: nothing is left to estimate.",
     "delift": "Runs the model on 480 pairs of sample and target sample",
     "delift-se": "Embeds 60 samples by a small encoder and compares them against 8 target samples in 2 target sets.",
-    "less": "Trains LoRA adapters on at most 5 % of the pool for 4 epochs. Then takes the gradient of each of 60 samples",
+    "less": "on at most 5 % of the pool for 4 epochs. Then takes the gradient of each of 60 samples at each of 4 epochs",
     "selectit": "Lets the model rate each of 60 samples under several prompts: 300 passes.",
     "rds": "Runs each of 60 samples forward once and compares the hidden states against 8 target samples",
     "random": "Gives each of 60 samples a random score.",
@@ -83,7 +83,7 @@ def test_untouched_every_method_is_asked_for_by_its_defaults(test: Any, asked: l
     ("method", "present", "absent"),
     [
         ("landmark", {"score_unit", "score_landmarks", "score_targets"}, {"score_teacher", "score_lora_rank"}),
-        ("network", {"score_teacher", "score_labelled", "score_lora_rank", "score_audit"}, {"score_unit", "score_tuning"}),
+        ("network", {"score_teacher", "score_labelled", "score_lora_rank"}, {"score_unit", "score_tuning"}),
         ("less", {"score_lora_rank", "score_less_width", "score_warm_up_epochs"}, {"score_unit", "score_conditioning"}),
         ("delift", {"score_model_kind", "score_aggregate"}, {"score_lora_rank", "score_warm_up", "score_keep"}),
         ("delift-se", {"score_targets", "score_device"}, {"score_model_kind", "score_dtype", "score_batch"}),

@@ -47,6 +47,12 @@ class Scores:
     item_problems: Mapping[int, str] = field(default_factory=dict)
 
 
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows (m, d) at length 1; NaN where one is zero or not finite."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, np.nan)
+
+
 class InfluenceFunction(Protocol):
     """Scores pool rows against items. `passes` counts what was run so far; `notes` are sentences for the reader."""
 

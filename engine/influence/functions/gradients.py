@@ -61,7 +61,9 @@ class GradientSimilarity:
         chosen = np.arange(len(self.items)) if items is None else np.asarray(items, np.int64)
         item_problems = {int(j): bad.get(int(j), NO_GRADIENT) for j in chosen if not norms[int(j)] > 0}
         numbers = np.asarray(rows, np.int64)
-        if not len(chosen) or len(item_problems) == len(chosen):
+        if not len(chosen) or all(int(j) in item_problems for j in chosen):
+            if reporter is not None:
+                reporter.advance(len(numbers))
             return Scores(np.full((len(numbers), len(chosen)), np.nan, np.float32), {}, item_problems)
         side = TargetSide(grads[chosen], unit=self.unit, norms=norms[chosen], device=self.lm.device)
 
@@ -104,6 +106,6 @@ class GradientSimilarity:
         values = np.asarray(found)
         if values.ndim == 1:  # no row could be run
             values = np.full((len(rows), width), np.nan, np.float32)
-        ran = rows[np.isfinite(values).any(axis=1)]
+        ran = np.unique(rows[np.isfinite(values).any(axis=1)])
         self.passes += Passes(backward=len(ran), tokens=int(table.lengths[ran].sum()))
         return values, problems

@@ -8,11 +8,13 @@ lets the items take turns (the strategy `round-robin`).
 import numpy as np
 
 from engine.gradients.embeddings import HiddenStates
-from engine.influence.functions.base import Passes, Scores
+from engine.influence.functions.base import Passes, Scores, unit_rows
 from engine.models.batches import map_batches
 from engine.models.loading import LanguageModel
 from engine.models.table import TokenTable
 from engine.progress import Reporter
+
+NO_DIRECTION = "its pooled hidden states are zero"
 
 
 class Rds:
@@ -55,6 +57,9 @@ class Rds:
         vectors = np.asarray(values)
         if vectors.ndim == 1:  # no row could be embedded
             vectors = np.full((len(rows), self._embed.dim), np.nan, np.float32)
-        ran = np.isfinite(vectors).all(axis=1)
-        self.passes += Passes(forward=int(ran.sum()), tokens=int(table.lengths[rows[ran]].sum()))
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), problems
+        ran = np.unique(rows[np.isfinite(vectors).all(axis=1)])
+        self.passes += Passes(forward=len(ran), tokens=int(table.lengths[ran].sum()))
+        found = unit_rows(vectors)
+        for row in rows[~np.isfinite(found).all(axis=1)]:
+            problems.setdefault(int(row), NO_DIRECTION)
+        return found, problems

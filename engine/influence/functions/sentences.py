@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from engine.gradients.sentence_features import TextEmbedding
-from engine.influence.functions.base import Passes, Scores
+from engine.influence.functions.base import Passes, Scores, unit_rows
 from engine.progress import Reporter
 
 Pairs = Callable[[np.ndarray], Sequence[tuple[str, str]]]
-NO_TEXT = "no text: the row has no visible character"
+NO_TEXT = "no text: the row has no visible character, or none that the encoder knows"
 
 
 class SentenceSimilarity:
@@ -43,7 +43,6 @@ class SentenceSimilarity:
         return Scores(left @ right.T, problems, {int(j): NO_TEXT for j in chosen[~np.isfinite(right).all(axis=1)]})
 
     def _unit(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Unit vectors (m, d) of texts, NaN for one without a visible character."""
+        """Unit vectors (m, d) of texts, NaN for one without a visible character or whose embedding is zero."""
         self.encoded += len(pairs)
-        vectors = self._embed([f"{prompt} {response}" for prompt, response in pairs])
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit_rows(self._embed([f"{prompt} {response}" for prompt, response in pairs]))

@@ -5,7 +5,8 @@ Notation as in `training`: labelled rows X (m, d), items Y (u, e), labels P (m, 
 *Mean*: one number. *Linear*: w·x_i + z·y_j + c by ridge regression over the labelled pairs. *Kernel ridge*: the product
 kernel K(i,i')·L(j,j') with RBF factors at their median distances, solved in closed form from the eigenvectors of both
 (labels that are missing are first filled in by the linear model); on a block this large kernel over pairs costs no more
-than the two small ones. Their ridge is the one of a few that the validation rows prefer, as the network's epochs are.
+than the two small ones, and of rows or items beyond `KERNEL_SIDE` a seeded draw of so many takes part. The ridge is the
+one of a few that the validation rows prefer, as the network's epochs are.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import numpy as np
 from engine.influence.kernels import median_distance
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+KERNEL_SIDE = 1024  # rows, and items, of the block that kernel ridge is fitted to: its cost grows with their cube
+BLOCK = 4096  # rows estimated at a time
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,20 @@ class PairKernel:
 
     def __call__(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Estimates (n, u) float32."""
-        left, right = _rbf(rows, self.rows, self.widths[0]), _rbf(items, self.items, self.widths[1])
-        return (left @ self.coefficients @ right.T + self.mean).astype(np.float32)
+        right = self.coefficients @ _rbf(items, self.items, self.widths[1]).T  # (m, u)
+        found = np.empty((len(rows), len(items)), np.float32)
+        for start in range(0, len(rows), BLOCK):
+            here = slice(start, start + BLOCK)
+            found[here] = _rbf(rows[here], self.rows, self.widths[0]) @ right + self.mean
+        return found
 
 
 class PairKernels:
     """The kernels' eigenvectors of one block, worked out once for every ridge."""
 
     def __init__(self, rows: np.ndarray, items: np.ndarray, labels: np.ndarray, filled: Linear) -> None:
+        drawn, chosen = _drawn(len(rows)), _drawn(len(items))
+        rows, items, labels = rows[drawn], items[chosen], labels[np.ix_(drawn, chosen)]
         self.rows, self.items = np.asarray(rows, np.float64), np.asarray(items, np.float64)
         block = np.where(np.isfinite(labels), labels, filled(rows, items)).astype(np.float64)
         self.mean = float(block.mean())
@@ -116,6 +125,11 @@ def fit_baselines(rows: np.ndarray, items: np.ndarray, labels: np.ndarray, *, va
     straight = linear(rows, items, labels, ridge=first)
     kernel = PairKernels(rows, items, labels, straight).fit(second)
     return Baselines(float(np.nanmean(labels)), straight, kernel, (first, second))
+
+
+def _drawn(count: int) -> np.ndarray:
+    """The places, ascending, that kernel ridge is fitted to."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:KERNEL_SIDE])
 
 
 def _error(said: np.ndarray, truth: np.ndarray) -> float:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 INPUT_LENGTH = math.sqrt(30.0)
+NOISE = 1e-6  # a part whose rows differ by a smaller share of their mean differs by rounding alone
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Scaling:
     ) -> "Scaling":
         """From labelled rows (m, d), made of `parts`, and their labels (m, u), NaN where a pair has none.
 
-        `on` False changes nothing. Constant labels keep spread 1, so that nothing is divided by zero.
+        `on` False changes nothing. A part that is the same in all rows becomes 0 everywhere, and constant labels keep
+        spread 1, so that nothing is divided by zero.
         """
         width = rows.shape[1]
         if not on:
@@ -45,18 +47,20 @@ class Scaling:
         factor, start = np.ones(width), 0
         for part in parts:
             here = slice(start, start + part)
-            length = math.sqrt(float(((rows[:, here] - shift[here]) ** 2).sum(axis=1).mean()))
-            factor[here] = INPUT_LENGTH / math.sqrt(len(parts)) / length if length > 1e-12 else 0.0
+            length = _length(rows[:, here] - shift[here])
+            varies = length > NOISE * _length(shift[here])
+            factor[here] = INPUT_LENGTH / math.sqrt(len(parts)) / length if varies else 0.0
             start += part
         known = labels[np.isfinite(labels)].astype(np.float64)
         spread = float(known.std())
-        varies = spread > 1e-9 * max(1e-30, float(np.abs(known).max()))
-        mean = float(known.mean())
-        return cls(shift.astype(np.float32), factor.astype(np.float32), items_alike, mean, spread if varies else 1.0)
+        spread = spread if spread > 1e-9 * max(1e-30, float(np.abs(known).max())) else 1.0
+        return cls(shift.astype(np.float32), factor.astype(np.float32), items_alike, float(known.mean()), spread)
 
     def rows(self, values: np.ndarray) -> Tensor:
         """Rows (m, d) as the network reads them."""
-        return torch.from_numpy((np.asarray(values, np.float32) - self.shift) * self.factor)
+        moved = np.asarray(values, np.float32) - self.shift
+        moved *= self.factor
+        return torch.from_numpy(moved)
 
     def items(self, values: np.ndarray) -> Tensor:
         """Items (u, e) as the network reads them."""
@@ -69,3 +73,8 @@ class Scaling:
     def influence(self, output: Tensor) -> np.ndarray:
         """The network's output as influence, float32."""
         return (output.cpu().numpy() * np.float32(self.spread) + np.float32(self.mean)).astype(np.float32)
+
+
+def _length(rows: np.ndarray) -> float:
+    """The root mean square length of rows (m, d), or of one (d,)."""
+    return math.sqrt(float((rows**2).sum(axis=-1).mean()))

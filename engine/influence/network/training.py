@@ -26,9 +26,9 @@ LEAST_VALIDATED = 8  # labelled rows below which none is kept out to stop by
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network with its scales. `errors` are the validation errors by epoch in units of the labels' variance
-    (empty without validation rows), `best` the epoch whose weights were kept, `validation` the rows of the block kept
-    out, `constant` whether all labels were the same, so that nothing could be learnt.
+    """A trained network with its scales. `errors` are the validation errors by epoch in units of the fitted labels'
+    variance (empty without validation rows), `best` the epoch whose weights were kept, `validation` the rows of the
+    block kept out, `constant` whether all fitted labels were the same, so that nothing could be learnt.
     """
 
     network: InfluenceNetwork
@@ -65,26 +65,23 @@ def fit_network(
 
     `parts` are the lengths of what the rows' embeddings are joined of, and the items' where they have the same form.
     Rows and items whose inputs are not finite are left out. Begins no phase; checks for cancellation between batches.
-    Raises `EngineError` for shapes that do not match, or no label at all.
+    Raises `EngineError` for shapes that do not match, no label at all, or weights that leave the range of numbers.
     """
     right = np.ones((1, 1), np.float32) if items is None else np.asarray(items, np.float32)
     labels = _known(rows, right, labels)
     rows, right = _filled(rows), _filled(right)
     alike = items is not None and rows.shape[1] == right.shape[1]
     made_of = tuple(parts) or (rows.shape[1],)
-    known = np.isfinite(labels)
-    told = known.any(axis=1)
-    varies = float(np.ptp(labels[known])) > 1e-9 * float(np.abs(labels[known]).max())
-    scaling = Scaling.of(rows[told], labels, parts=made_of, items_alike=alike, on=config.standardise)
+    if sum(made_of) != rows.shape[1]:
+        raise EngineError(f"Parts of {made_of} numbers do not make up rows of {rows.shape[1]}. Nothing was fitted.")
+    told = np.flatnonzero(np.isfinite(labels).any(axis=1))
+    held = told[validation_rows(len(told), config)]
+    fitted = np.setdiff1d(told, held)
+    scaling = Scaling.of(rows[fitted], labels[fitted], parts=made_of, items_alike=alike, on=config.standardise)
     network = InfluenceNetwork(rows.shape[1], right.shape[1], config, parts=made_of if alike else ())
     block = _Block(scaling.rows(rows), scaling.items(right), scaling.labels(labels))
-    held = validation_rows(len(rows), config)
-    held = held[told[held]]
-    fitted = np.setdiff1d(np.flatnonzero(told), held)
-    if not len(fitted):
-        fitted, held = held, fitted
-    if not varies:
-        _silence(network)
+    if _constant(_present(labels[fitted])):
+        _settle(network, float(_present(block.labels[fitted]).mean()))
         return Fitted(network.eval(), scaling, (), 0, held, True)
     errors, best = _train(network, block, fitted, held, config, reporter or Silent())
     return Fitted(network.eval().requires_grad_(False), scaling, errors, best, held, False)
@@ -111,12 +108,21 @@ def _filled(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values).all(axis=1)[:, None], values, 0).astype(np.float32)
 
 
-def _silence(network: InfluenceNetwork) -> None:
-    """Let the network say 0 of every pair: the labels' mean, once scaled back."""
-    with torch.no_grad():
-        for weight in (network.out, network.offset, network.left, network.similarity):
-            weight.zero_()
+def _present(labels: np.ndarray) -> np.ndarray:
+    """The labels that are there, in one row."""
+    return labels[np.isfinite(labels)]
+
+
+def _constant(labels: np.ndarray) -> bool:
+    return float(np.ptp(labels)) <= 1e-9 * float(np.abs(labels).max())
+
+
+def _settle(network: InfluenceNetwork, value: float) -> None:
+    """Let the network say `value` of every pair."""
     network.requires_grad_(False)
+    for weight in (network.out, network.left, network.similarity):
+        weight.zero_()
+    network.offset.fill_(value)
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,7 @@ def _train(
     generator = np.random.default_rng((config.seed, 21))
     noise = torch.Generator().manual_seed(config.seed)
     optimiser = torch.optim.AdamW(_groups(network, config), lr=config.learning_rate)
+    unit = float(_present(block.labels[fitted]).var(dtype=np.float64))
     errors: list[float] = []
     best, kept = 0, _weights(network)
     for epoch in range(config.epochs):
@@ -154,11 +161,16 @@ def _train(
         if not len(held):
             best, kept = epoch, _weights(network)
             continue
-        errors.append(_error(network, block, held))
-        if errors[-1] <= min(errors):
+        errors.append(_error(network, block, held) / unit)
+        if errors[-1] <= min([np.inf, *errors[:-1]]):
             best, kept = epoch, _weights(network)
         if epoch - best >= config.patience:
             break
+    if not (np.isfinite(errors[best] if errors else 0.0) and all(weight.isfinite().all() for weight in kept.values())):
+        raise EngineError(
+            f"The network's weights or errors left the range of numbers at learning rate {config.learning_rate:g}. "
+            "Lower it, or let labels and inputs be standardised. Nothing was kept."
+        )
     network.load_state_dict(kept)
     return tuple(errors), best
 

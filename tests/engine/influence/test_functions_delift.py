@@ -17,7 +17,7 @@ from engine.influence.functions.base import Passes, Scores
 from engine.influence.functions.contexts import cut_examples, kept_lengths, separator
 from engine.influence.functions.delift import Delift, distances
 from engine.influence.functions.pairs import InContext
-from engine.influence.functions.prefixes import encode_prefix, why_not_shared
+from engine.influence.functions.prefixes import encode_prefix, why_not_padded, why_not_shared
 from engine.models.batches import Batch
 from engine.models.loading import LanguageModel
 from engine.models.table import Encoded, TokenTable
@@ -214,6 +214,176 @@ def test_half_precision_models_have_float32_distances(dtype: torch.dtype) -> Non
     assert len(np.unique(whole)) == whole.size  # widened before the softmax, not after
 
 
+DIFFERENT = TokenTable.of([chat(1 + k % 11, 1 + k - k % 11 // 2, k, bos=k % 3 == 0) for k in range(24)])
+FOUR = TokenTable.of([*(Encoded(*ITEMS.row(i), False) for i in range(3)), chat(1, 2, 13)])
+
+
+class Calls:
+    """Watches the forward passes of a model: the shape of each one's ids, and how many places it attends to."""
+
+    def __init__(self, lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shapes: list[tuple[int, int, int]] = []
+        forward = lm.model.base_model.forward
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            ids = args[0] if args else kwargs["input_ids"]
+            self.shapes.append((*ids.shape, kwargs["attention_mask"].shape[1]))
+            return forward(*args, **kwargs)
+
+        monkeypatch.setattr(lm.model.base_model, "forward", watched)
+
+
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+def test_examples_of_many_lengths_share_a_few_batches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = make_lm(name)
+    assert len(np.unique(DIFFERENT.lengths)) >= 16 and DIFFERENT.lengths.max() > 30
+    function, wanted = Delift(lm, DIFFERENT, FOUR, batch_tokens=4096), slowly(lm, DIFFERENT, FOUR)
+    calls = Calls(lm, monkeypatch)
+    close(function(np.arange(24)).matrix, wanted)
+    assert len(calls.shapes) <= 1 + 3 * 2  # items alone, then twice: examples, and their continuations
+    assert not any("equal length" in note for note in function.notes)
+    following = int(FOUR.lengths.sum()) + 4 - 1
+    assert function.passes == Passes(
+        forward=4 + 24 + 96, tokens=int(FOUR.lengths.sum() + DIFFERENT.lengths.sum()) + 24 * following
+    )
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mistral"])
+@pytest.mark.parametrize("batch_tokens", [60, 300])
+def test_examples_of_many_lengths_by_small_batches(name: str, batch_tokens: int) -> None:
+    lm = make_lm(name, attention="eager")
+    close(scores(lm, DIFFERENT, FOUR, batch_tokens=batch_tokens), slowly(lm, DIFFERENT, FOUR))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bloom", "mistral"])
+def test_examples_of_many_lengths_in_half_precision(name: str, dtype: torch.dtype) -> None:
+    lm = make_lm(name, dtype=dtype)
+    assert why_not_padded(lm) is None
+    whole = scores(lm, DIFFERENT, FOUR, reuse=False)
+    close(scores(lm, DIFFERENT, FOUR), whole, atol=3e-2)
+    assert np.abs(scores(lm, DIFFERENT, FOUR) - whole).mean() < 0.1 * whole.std()
+
+
+BY_PLACES: dict[str, dict[str, Any]] = {
+    "falcon": {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "alibi": True},
+    "mpt": {"d_model": 24, "n_layers": 3, "n_heads": 4, "max_seq_len": 160},
+    "opt": {"hidden_size": 24, "ffn_dim": 40, "num_hidden_layers": 3, "num_attention_heads": 4},
+    "gemma3_text": LLAMA | {"head_dim": 8, "sliding_window": 8},
+    "llama4_text": LLAMA
+    | {
+        "head_dim": 8,
+        "attention_chunk_size": 16,
+        "intermediate_size_mlp": 40,
+        "num_local_experts": 2,
+        "layer_types": ["chunked_attention", "full_attention", "chunked_attention"],
+    },
+}
+
+
+@pytest.mark.parametrize("name", list(BY_PLACES))
+def test_biases_and_windows_that_go_by_places(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARCHITECTURES, name, BY_PLACES[name])
+    lm = make_lm(name)
+    assert why_not_shared(lm) is None and why_not_padded(lm) is None
+    close(scores(lm, DIFFERENT, FOUR), slowly(lm, DIFFERENT, FOUR))
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma2", "bloom"])
+def test_what_is_kept_of_a_shorter_prefix_stands_at_the_end_behind_zeros(name: str) -> None:
+    lm, lengths = make_lm(name), [30, 12, 3]
+    ids = torch.from_numpy(np.random.default_rng(0).integers(7, len(WORDS), size=(3, 30)))
+    together = encode_prefix(lm, ids, torch.tensor(lengths))
+    for row, length in enumerate(lengths):
+        alone = encode_prefix(lm, ids[row : row + 1, :length])
+        for found, wanted in zip(together.layers, alone.layers, strict=True):
+            assert found.get_seq_length() == 30 and found.keys.shape[2] == (7 if found.is_sliding else 30)
+            own = wanted.keys.shape[2]
+            torch.testing.assert_close(found.keys[row : row + 1, :, -own:], wanted.keys, atol=1e-5, rtol=0)
+            torch.testing.assert_close(found.values[row : row + 1, :, -own:], wanted.values, atol=1e-5, rtol=0)
+            assert not found.keys[row, :, :-own].any() and not found.values[row, :, :-own].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gpt_neox"])
+def test_a_model_that_takes_places_for_positions_runs_equal_lengths_together_and_says_so(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = make_lm(name, dtype=dtype)
+    wanted = scores(lm, DIFFERENT, FOUR)
+    forward = lm.model.base_model.forward
+
+    def blind(*args: Any, position_ids: Any = None, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(lm.model.base_model, "forward", blind)
+    function = Delift(lm, DIFFERENT, FOUR)
+    assert any("only examples of equal length share a batch" in note for note in function.notes)
+    calls = Calls(lm, monkeypatch)
+    close(function(np.arange(24)).matrix, wanted, atol=2e-6 if dtype == torch.float32 else 3e-2)
+    lengths, counts = np.unique(DIFFERENT.lengths, return_counts=True)
+    alone = 1
+    run = [(n, t) for n, t, places in calls.shapes[alone:] if t == places]
+    assert run == list(zip(counts[::-1].tolist(), lengths[::-1].tolist(), strict=True))
+
+
+def test_whether_examples_are_padded_is_found_by_values_not_by_whether_they_are_finite() -> None:
+    model = copy.deepcopy(toy_model("llama"))
+    with torch.no_grad():
+        model.get_input_embeddings().weight[9] = float("nan")
+    lm = make_lm()
+    broken = LanguageModel(model, lm.tokenizer, lm.device, lm.dtype, lm.max_length, 0, "broken", ())
+    assert "other values behind a padded one" in str(why_not_padded(broken))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mistral", "gpt_neo"])
+def test_examples_cut_alike_share_batches_and_each_is_run_once_at_every_length(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = make_lm(name, max_length=100)
+    pool = TokenTable.of([chat(20 + 4 * k, 2 + k, k, bos=k % 2 == 0) for k in range(17)])
+    items = TokenTable.of([chat(20, 4, 10), chat(50, 9, 11), chat(2, 2, 12)])
+    rooms = 100 - items.lengths - 1
+    assert rooms.tolist() == [72, 37, 92] and pool.lengths.max() > 92
+    kept = kept_lengths(pool.lengths[:, None], rooms)
+    wanted = np.zeros((17, 3))
+    for j in range(17):
+        ids, bos = pool.row(j)[0], int(j % 2 == 0)
+        for i, count in enumerate(kept[j]):
+            short = ids if count == len(ids) else np.r_[ids[:bos], ids[len(ids) - count + bos :]]
+            example = TokenTable.of([Encoded(short, np.zeros(len(short), np.uint8), False)])
+            wanted[j, i] = slowly(lm, example, items.subset([i]))[0, 0]
+    function = Delift(lm, pool, items, batch_tokens=4096)
+    calls = Calls(lm, monkeypatch)
+    close(function(np.arange(17)).matrix, wanted)
+    assert len(calls.shapes) < 24
+    assert all(places <= 100 for *_, places in calls.shapes)
+    once = [np.unique(row) for row in kept]
+    assert function.passes.forward == 3 + sum(len(row) for row in once) + 3 * 17
+    following = 17 * int(items.lengths.sum() + 3)
+    assert function.passes.tokens == int(items.lengths.sum() + sum(row.sum() for row in once)) + following
+
+
+def test_a_batch_has_no_example_shorter_than_half_of_its_longest() -> None:
+    runs = InContext(make_lm(), lambda logits, where: logits.sum(1), max_tokens=9000, shared=True, padded=True)
+    lengths = np.array([5, 19, 40, 20, 39, 4])
+    assert [p.tolist() for p in runs.plan(lengths, np.arange(6), ITEMS)] == [[2, 4, 3], [1], [0, 5]]
+    long = np.array([140, 160, 150])  # rooms 153, 148 and 148: too long for none, for all three, for two
+    assert [p.tolist() for p in runs.plan(long, np.arange(3), ITEMS.subset([0, 2, 1]))] == [[1], [2], [0]]
+
+
+def test_batches_of_several_lengths_stay_within_the_budget_and_fill_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = make_lm()
+    pool = TokenTable.of([chat(20 + k % 9, 10, k) for k in range(60)])
+    function = Delift(lm, pool, ITEMS, batch_tokens=700)
+    function(np.zeros(0, dtype=np.int64))
+    calls = Calls(lm, monkeypatch)
+    function(np.arange(60))
+    weights = [n * (t + (places - t) // 8) for n, t, places in calls.shapes]
+    assert max(weights) <= 700
+    assert np.mean(weights) > 500
+
+
 @pytest.mark.parametrize("reuse", [True, False])
 def test_a_pair_depends_on_nothing_but_the_pair(reuse: bool) -> None:
     lm = make_lm()
@@ -363,10 +533,14 @@ def test_examples_that_do_not_fit_are_cut_on_the_left(reuse: bool) -> None:
 def test_how_much_of_an_example_is_kept() -> None:
     assert kept_lengths(100, np.array([16, 40, 64, 99, 100, 200])).tolist() == [16, 16, 64, 64, 100, 100]
     assert kept_lengths(10, np.array([16, 10_000])).tolist() == [10, 10]
+    assert kept_lengths(np.array([[100], [10]]), np.array([16, 99])).tolist() == [[16, 64], [10, 10]]
     ids = torch.tensor([[BOS, 7, 8, 9], [10, 11, 12, 13]])
     assert cut_examples(ids, 2, bos=BOS).tolist() == [[BOS, 9], [12, 13]]
     assert cut_examples(ids, 4, bos=BOS).tolist() == ids.tolist()
     assert cut_examples(ids, 2, bos=None).tolist() == [[8, 9], [12, 13]]
+    of_three, counts = torch.tensor([3, 4]), torch.tensor([2, 4])
+    several = cut_examples(ids, counts, bos=BOS, lengths=of_three)
+    assert several[0, :2].tolist() == [BOS, 8] and several[1].tolist() == [10, 11, 12, 13]
     assert ids[0].tolist() == [BOS, 7, 8, 9]
 
 
@@ -443,6 +617,26 @@ def test_out_of_memory_halves_batches_and_sets_aside_what_fits_in_no_way(
     assert not found.item_problems and reporter.done == 5
     assert any("memory ran out" in note for note in function.notes)
     assert fits.all() == (limit == 70)
+
+
+def test_when_memory_runs_out_examples_go_on_by_halves_and_are_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = make_lm()
+    wanted, failures = scores(lm, DIFFERENT, FOUR), []
+    forward = lm.model.base_model.forward
+
+    def narrow(*args: Any, **kwargs: Any) -> Any:
+        rows, tokens = kwargs["input_ids"].shape
+        if kwargs["attention_mask"].shape[1] > tokens and rows * tokens > 60:
+            failures.append(rows)
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(lm.model.base_model, "forward", narrow)
+    function = Delift(lm, DIFFERENT, FOUR, batch_tokens=4096)
+    close(function(np.arange(24)).matrix, wanted)
+    assert function.passes.forward == 4 + 24 + 96
+    assert 1 < len(failures) < 12  # what was learnt holds for later batches
+    assert any("memory ran out" in note for note in function.notes)
 
 
 def test_an_item_that_does_not_fit_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from engine.errors import EngineError
 from engine.influence.quadratic import Quadratic
 from engine.progress import Reporter, Silent
 from engine.runs.choice import Choice
+from engine.runs.covering import cover
 from engine.selection.eligible import Eligible, eligible
 from engine.selection.sizes import size_of
 from engine.selection.strategies import Chosen, select_round_robin, select_top
@@ -126,8 +127,6 @@ def second_order_of(project: Project, run: RunRecord, n: int) -> dict[str, Any]:
 
 
 def _cover(q: _Question) -> Chosen:
-    from engine.runs.covering import cover  # torch and transformers, for features of sets that the map does not know
-
     used = "targets" in q.choice.described.settings
     names = target_names(q.project, q.run, q.choice) if used else ()
     return cover(q.project, q.run, q.choice, score=q.score, fit=q.fit, k=q.k, targets=names, reporter=q.reporter)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.maps.neighbours import Neighbours, nearest
 from engine.progress import Reporter
 from engine.runs.similarity import SelectionFeatures, selection_features
 from engine.selection.kernels import DenseKernel, Kernel, SparseKernel
@@ -52,15 +51,15 @@ class Likeness:
             return DenseKernel.of_features(
                 self._features(rows)
             ), f"All {len(rows):,} rows are compared with each other."
-        near = self._neighbours(_enough(int(self.usable.sum()), len(rows)), reporter)
-        k = near.k
+        near, apart = self._neighbours(_enough(int(self.usable.sum()), len(rows)), reporter)
+        k = near.shape[1]
         place = np.full(len(self.usable) + 1, -1, np.int32)  # the last one for -1, no neighbour
         place[rows] = np.arange(len(rows))
         inside = rows[rows < len(self.found)]
         index = np.full((len(rows), k), -1, np.int32)
         distance = np.zeros((len(rows), k), np.float32)
-        index[: len(inside)] = place[near.index[inside]]
-        distance[: len(inside)] = near.distance[inside]
+        index[: len(inside)] = place[near[inside]]
+        distance[: len(inside)] = apart[inside]
         kernel = SparseKernel.of_neighbours(index, distance, usable=self.usable[rows])
         return kernel, f"Each row is compared with its {k} nearest neighbours on the map alone; others count as unlike."
 
@@ -88,13 +87,17 @@ class Likeness:
         values[inside] = self.found.pool[rows[inside]]
         return values
 
-    def _neighbours(self, k: int, reporter: Reporter) -> Neighbours:
-        """The k nearest neighbours (fewer where there are not as many) of every row of the map, -1 without features."""
+    def _neighbours(self, k: int, reporter: Reporter) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest neighbours (fewer where there are not as many) of every row of the map, -1 without features:
+        index int32 and cosine distance float32, both (m, k).
+        """
         artifacts, plane = self.found.project.artifacts, self.found.map.artifact
         key = artifact_key(stage=STAGE, neighbours_format=FORMAT, map=plane, k=k)
         if find(artifacts, STAGE, key) is None:
+            from engine.maps import neighbours  # torch, which neighbours kept do not need
+
             usable = np.flatnonzero(self.usable[: len(self.found)])
-            near = nearest(self._features(usable), k, reporter=reporter)
+            near = neighbours.nearest(self._features(usable), k, reporter=reporter)
             index = np.full((len(self.found), near.k), -1, np.int32)
             distance = np.zeros(index.shape, np.float32)
             index[usable], distance[usable] = usable[near.index], near.distance
@@ -102,7 +105,7 @@ class Likeness:
                 save_array(folder, "index", index)
                 save_array(folder, "distance", distance)
         folder = artifacts / f"{STAGE}-{key}"
-        return Neighbours(load_array(folder, "index"), load_array(folder, "distance"))
+        return load_array(folder, "index"), load_array(folder, "distance")
 
 
 def _enough(known: int, wanted: int) -> int:

@@ -17,12 +17,10 @@ from engine.errors import EngineError
 from engine.models.sources import ModelSource, resolve
 from engine.progress import Reporter
 from engine.runs.features import RECIPE_FILE
-from engine.runs.inputs import describe_model, write_pairs, write_table
 from engine.runs.jobfolder import JobFolder, held
 from engine.runs.map_config import MapConfig
 from engine.runs.results import keep
 from engine.runs.runjob import compute
-from engine.runs.tokenizers import load_tokenizer
 from engine.store.artifacts import artifact_key, find, read_json, read_manifest, write_json
 from engine.store.project import Project
 from engine.store.records import now
@@ -91,6 +89,9 @@ def lacking(project: Project, sides: Iterable[Side], recipe: dict[str, Any] | No
 
 def write_sides(project: Project, folder: JobFolder, source: ModelSource | None, *, reporter: Reporter) -> None:
     """Write what the features of `spec["sides"]` read: tokens of the model `source`, or texts where there is none."""
+    from engine.runs.inputs import write_pairs, write_table  # transformers and torch, which features kept do not need
+    from engine.runs.tokenizers import load_tokenizer
+
     sides = [Side(**entry) for entry in folder.spec["sides"]]
     (folder.input / "sides").mkdir(exist_ok=True)
     max_length = MapConfig.from_dict(folder.spec["config"]).max_length
@@ -164,6 +165,8 @@ def _same_model(name: str, recipe: dict[str, Any]) -> ModelSource:
 
 def _folder(path: Path, config: MapConfig, source: ModelSource | None, side: Side, recipe: dict[str, Any]) -> JobFolder:
     """The folder of this computation: the one that a killed call left, else a new one."""
+    from engine.runs.inputs import describe_model
+
     if (path / "spec.json").is_file():
         return JobFolder.open(path)
     shutil.rmtree(path, ignore_errors=True)

@@ -9,7 +9,8 @@ import numpy as np
 
 from engine.selection.submodular import knee
 
-LITTLE = 1 / 3  # of what a row up to the knee adds on average: what further rows may add and still be called little
+MOST = 0.7  # of all that is gained, and each further row less than
+LITTLE = 1 / 3  # of what a row up to the knee adds: then further rows add little
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Curve:
             return f"Each of the {k:,} samples adds about as much as the others; more samples would add as much again."
         first = "The first sample gains" if self.knee == 1 else f"The first {self.knee:,} samples gain"
         each, after = self.at_knee / self.knee, (1 - self.at_knee) / (k - self.knee)
-        rest = "add little" if after <= LITTLE * each else "add less each"
+        rest = "add little" if self.at_knee >= MOST and after <= LITTLE * each else "add less each"
         return f"{first} {100 * self.at_knee:.0f} %; further ones {rest}."
 
 

@@ -73,9 +73,8 @@ def _settings(project: Project, view: View, strategy: str) -> dict[str, Any]:
     if not names:
         return {}
     found: dict[str, Any] = {}
-    places = st.columns([_WIDTHS.get(name, 1) for name in names], vertical_alignment="bottom")
-    for name, place in zip(names, places):
-        with place:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for name in names:
             found[name] = _INPUTS[name](project, view, found)
     return {name: value for name, value in found.items() if value is not None}
 
@@ -126,4 +125,3 @@ _INPUTS: dict[str, Callable[[Project, View, dict[str, Any]], Any]] = {
     "greedy": _greedy,
     "seed": _seed,
 }
-_WIDTHS = {"targets": 2}

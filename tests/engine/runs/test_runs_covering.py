@@ -9,6 +9,7 @@ import pytest
 from engine.data.samples import Message, Row, SourceInfo
 from engine.errors import EngineError
 from engine.export.manifest import build_manifest
+from engine.maps import neighbours
 from engine.progress import Silent
 from engine.runs import likeness
 from engine.runs.choice import Choice
@@ -261,7 +262,7 @@ def test_many_rows_are_compared_with_neighbours_that_are_searched_once(project, 
     monkeypatch.setattr(likeness, "NEIGHBOURS", 40)
     sparse = asked(project, "facility-location")
     assert any("42 nearest neighbours" in note for note in sparse.notes)
-    monkeypatch.setattr(likeness, "nearest", None)  # a second search would fail
+    monkeypatch.setattr(neighbours, "nearest", None)  # a second search would fail
     again = asked(project, "facility-location")
     assert again.order.tolist() == sparse.order.tolist()
     monkeypatch.setattr(likeness, "DENSE_UP_TO", 10_000)

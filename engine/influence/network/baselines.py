@@ -35,14 +35,14 @@ class Linear:
 
 def linear(rows: np.ndarray, items: np.ndarray, labels: np.ndarray, *, ridge: float) -> Linear:
     """Least squares over the labelled pairs with penalty `ridge`·(w² + z²) per pair, in units of the inputs' size."""
-    known = np.isfinite(labels)
+    labels, known = np.asarray(labels, np.float64), np.isfinite(labels)
     weights = known.astype(np.float64)
     x, y = np.asarray(rows, np.float64), np.asarray(items, np.float64)
     count, by_row, by_item = weights.sum(), weights.sum(1), weights.sum(0)
     mean_x, mean_y = by_row @ x / count, by_item @ y / count
     x, y = x - mean_x, y - mean_y
-    mean = float(np.where(known, labels, 0).sum(dtype=np.float64) / count)
-    target = np.where(known, labels - mean, 0.0).astype(np.float64)
+    mean = float(np.where(known, labels, 0).sum() / count)
+    target = np.where(known, labels - mean, 0)
     cross = x.T @ weights @ y
     gram = np.block([[(x.T * by_row) @ x, cross], [cross.T, (y.T * by_item) @ y]])
     scale = max(float(np.trace(gram)) / len(gram), 1e-30)

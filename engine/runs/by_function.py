@@ -2,9 +2,13 @@
 
 Item scores (n, t) are computed in shards that survive a kill; each target set's column joins its items (by groups where
 there are any), and the columns join into the score as everywhere. A row that lacks the score of a usable item has none.
+
+The passes of a run are those of its results, each row and item once: every shard keeps its own, so that a resumed run
+tells the same number. What a killed process did in vain is not among them.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,34 +21,46 @@ from engine.runs.config import ScoreConfig
 from engine.runs.costs import passes_flops, passes_seconds
 from engine.runs.functions import ItemSet, Materials, make_function
 from engine.runs.ledger import Ledger
-from engine.runs.methods import needs_model
+from engine.runs.methods import POINTWISE, needs_model
 from engine.runs.scored import Scored, reasons, spread
 from engine.runs.shards import Table, compute_table
+from engine.store.artifacts import read_json, write_json
 
 SHARD = 512
 NOT_SCORED = "no score: a target item has none for this row"
+NO_RESPONSE = "it has no response token"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a function said of rows and items.
+
+    `values` (m, u) float32; why rows have none, by row number, and items, by item number; the passes of both.
+    """
+
+    values: np.ndarray
+    problems: dict[int, str]
+    unusable: dict[int, str]
+    passes: Passes
 
 
 def score_by_function(job: Materials, ledger: Ledger) -> Scored:
     """Ask the configured function of every usable row. Raises `EngineError` where a target set has no usable item."""
     name = str(job.config.function)
     function = make_function(name, job)
-    table, unusable = ask(job, ledger, function, job.usable, None, phase=f"{name} scores")
+    asked = ask(job, ledger, function, job.usable, None, phase=f"{name} scores")
     n = job.rows
-    matrix = spread(np.asarray(table.arrays["values"]), job.usable, n)
-    problems = dict(table.problems)
+    matrix = spread(asked.values, job.usable, n)
     if function.pointwise:
         score = matrix[:, 0].copy()
         columns, items = np.zeros((n, 0), np.float32), np.zeros((n, 0), np.float32)
         sets: tuple[ItemSet, ...] = ()
     else:
-        sets = usable_sets(job.sets, unusable)
+        sets = usable_sets(job.sets, asked.unusable)
         kept = np.array([item for each in sets for item in each.items], np.int64)
         items = np.ascontiguousarray(matrix[:, kept])
         columns = columns_of(matrix, sets, job.config)
         score = combination(job.config, sets)(columns)
-    for row in job.usable[~np.isfinite(score[job.usable])]:
-        problems.setdefault(int(row), NOT_SCORED)
     arrays = {
         "score": score,
         "columns": columns,
@@ -53,9 +69,9 @@ def score_by_function(job: Materials, ledger: Ledger) -> Scored:
         "roles": np.zeros(n, np.uint8),
         "loss": np.full(n, np.nan, np.float32),
     }
-    scored = Scored(arrays, notes=list(function.notes), problems=reasons(problems))
-    scored.summary |= {"sets": described(job, sets), "passes": cost_of(function.passes, function.passes)}
-    scored.notes += unusable_notes(job, unusable)
+    scored = Scored(arrays, notes=list(function.notes), problems=unscored(job, score, asked.problems))
+    scored.summary |= {"sets": described(job, sets), "passes": cost_of(asked.passes, asked.passes)}
+    scored.notes += unusable_notes(job, asked.unusable)
     return scored
 
 
@@ -67,33 +83,48 @@ def ask(
     items: np.ndarray | None,
     *,
     phase: str,
-) -> tuple[Table, dict[int, str]]:
-    """`values` (m, u) of `rows` against `items` as a table of the job, and why some items cannot be used.
+    lengths: np.ndarray | None = None,
+) -> Asked:
+    """What `function` says of `rows` against `items`, in shards of the job that survive a kill.
 
-    The function is first asked of one row, which tells the unusable items also where a former process did the rest.
+    `lengths` are the tokens of the items where those are not the targets'. The items are asked about first, without a
+    row: what they took and which are unusable is kept beside the shards, so that nothing complete is run again.
     """
-    expected = expected_passes(job, function.name, rows, items)
-    reporter = job.reporter
+    reporter, name = job.reporter, phase.replace(" ", "-").replace(",", "")
+    expected = expected_passes(job, function.name, rows, items, lengths=lengths)
     reporter.phase(phase, len(rows))
     with ledger.part(phase, **priced(ledger, expected, rows=len(rows))):
-        first = function(rows[:1], items)
+        kept = job.folder.work / f"{name}-items.json"
+        if not kept.exists():
+            unusable = function(rows[:0], items).item_problems
+            write_json(kept, {"unusable": unusable, "passes": asdict(function.passes)})
 
         def compute(part: np.ndarray) -> Table:
+            function(part[:0], items)  # a resumed process has yet to run the items, which are counted already
+            before = function.passes
             found = function(part, items, reporter=reporter)
-            return Table({"values": np.asarray(found.matrix, np.float32)}, found.problems)
+            passes = np.zeros((len(part), len(astuple(before))), np.int64)
+            passes[:1] = np.subtract(astuple(function.passes), astuple(before))
+            return Table({"values": np.asarray(found.matrix, np.float32), "passes": passes}, found.problems)
 
-        table = compute_table(job.folder.work, phase.replace(" ", "-"), rows, SHARD, compute, reporter)
-    return table, dict(first.item_problems)
+        table = compute_table(job.folder.work, name, rows, SHARD, compute, reporter)
+    told = read_json(kept)
+    ran = Passes(**told["passes"]) + Passes(*(int(count) for count in table.arrays["passes"].sum(axis=0)))
+    unusable = {int(item): reason for item, reason in told["unusable"].items()}
+    return Asked(table.arrays["values"], dict(table.problems), unusable, ran)
 
 
-def expected_passes(job: Materials, name: str, rows: np.ndarray, items: np.ndarray | None) -> Passes:
-    """What asking the function of these rows and items will run."""
+def expected_passes(
+    job: Materials, name: str, rows: np.ndarray, items: np.ndarray | None, *, lengths: np.ndarray | None = None
+) -> Passes:
+    """What asking the function of these rows and items will run; `lengths` as in `ask`."""
     if not needs_model(job.config.method, job.config.teacher):
         return Passes()
     counts = {"items": 0, "item_tokens": 0}
-    if name != "selectit":
-        lengths = job.items.lengths if items is None else job.items.lengths[items]
-        counts = {"items": len(lengths), "item_tokens": int(lengths.sum())}
+    if name not in POINTWISE:
+        known = job.items.lengths if lengths is None else lengths
+        asked = known if items is None else known[items]
+        counts = {"items": len(asked), "item_tokens": int(asked.sum())}
     tokens = int(job.pool.lengths[rows].sum())
     return predicted_passes(name, rows=len(rows), row_tokens=tokens, **counts, **shape_of(job.config))
 
@@ -113,6 +144,13 @@ def priced(ledger: Ledger, passes: Passes, *, rows: int) -> dict[str, Any]:
         "flops": passes_flops(ledger.speed, passes),
         "predicted": round(passes_seconds(ledger.speed, passes), 3),
     }
+
+
+def unscored(job: Materials, score: np.ndarray, problems: dict[int, str], *, why: str = NOT_SCORED) -> dict[str, str]:
+    """Why rows have no score, as the summary tells it; `why` where the function itself gave no reason."""
+    without = {int(row): NO_RESPONSE for row in np.setdiff1d(np.arange(job.rows), job.usable)}
+    lacking = {int(row): why for row in job.usable[~np.isfinite(score[job.usable])]}
+    return reasons({**without, **lacking, **problems})
 
 
 def usable_sets(sets: Sequence[ItemSet], unusable: dict[int, str]) -> tuple[ItemSet, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from engine.errors import EngineError
 from engine.runs.function_config import PAPER_NETWORK, FunctionConfig
-from engine.runs.methods import GRADIENT_METHODS, Method, function_of
+from engine.runs.methods import GRADIENT_METHODS, POINTWISE, Method, function_of, needs_model
 from engine.runs.validation import choice, number
 from engine.selection.sizes import size_of
 
@@ -210,6 +210,16 @@ class ScoreConfig(FunctionConfig):
             raise EngineError(
                 f"groups joins item scores, which the method {self.method} does not go by; it is for less, delift, "
                 "delift-se, rds and network. Nothing was started."
+            )
+        if self.function in POINTWISE and (self.groups or self.avoid or self.target_weights):
+            raise EngineError(
+                f"{self.function} rates each row by itself: no target set takes part, so groups, avoid and "
+                "target_weights have no meaning. Leave them out. Nothing was started."
+            )
+        if self.method == "network" and "hidden" in self.network_features and not needs_model("network", self.teacher):
+            raise EngineError(
+                f"network_features={self.network_features} takes a language model, and the teacher {self.teacher} runs "
+                "none; choose lexical, sentence or sentence+lexical. Nothing was started."
             )
 
     @property

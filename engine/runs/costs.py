@@ -103,7 +103,8 @@ def time_operations(
     made = [collate(table, rows[part], pad_id=lm.pad_id, device=lm.device) for part in few]
     if config.function is not None:
         forward = _per_token(_forward(lm), made)
-        backward = _per_token(_exact(lm, config, parameters, 1), made) if config.function in BACKWARD_ONLY else 0.0
+        goes_back = config.function in BACKWARD_ONLY or config.warm_up == "on"
+        backward = _per_token(_exact(lm, config, parameters, 1), made) if goes_back else 0.0
         return Speed(count, device, 0.0, backward, loading, depth, forward=forward)
     if config.method == "directional":  # two forward passes per direction
         return Speed(count, device, 0.0, 2 * sets * _per_token(_forward(lm), made), loading, depth)

@@ -140,8 +140,17 @@ class Materials:
         place = self.folder.work / "lora"
         if (place / "done").exists():
             return load_lora(place, self.lm)
+        self.reporter.phase("LoRA warm-up", 0)
+        warmed = warm_up_lora(self.lm, self.pool, self.lora_config, reporter=self.reporter)
+        save_lora(place, warmed)
+        (place / "done").touch()
+        return warmed
+
+    @property
+    def lora_config(self) -> LoraConfig:
+        """The settings of LESS's warm-up."""
         config = self.config
-        settings = LoraConfig(
+        return LoraConfig(
             rank=config.lora_rank,
             alpha=config.lora_alpha,
             fraction=config.warm_up_fraction,
@@ -151,11 +160,6 @@ class Materials:
             seed=config.seed,
             max_rows=WarmUpConfig.max_rows if self.folder.spec["model"]["kind"] == "builtin" else None,
         )
-        self.reporter.phase("LoRA warm-up", 0)
-        warmed = warm_up_lora(self.lm, self.pool, settings, reporter=self.reporter)
-        save_lora(place, warmed)
-        (place / "done").touch()
-        return warmed
 
     def trained_on(self) -> np.ndarray:
         """Rows of the pool that a model of this run has been trained on."""
@@ -167,12 +171,12 @@ class Materials:
         return np.unique(np.concatenate(seen))
 
 
-def make_function(name: str, job: Materials, *, items: Sequence[int] | None = None) -> InfluenceFunction:
+def make_function(name: str, job: Materials, *, items: np.ndarray | None = None) -> InfluenceFunction:
     """The influence function `name` over the job's pool; `items` are pool rows to score against instead of the targets.
 
     Raises `EngineError` as the function itself does.
     """
-    return MAKERS[name](job, None if items is None else np.asarray(items, np.int64))
+    return MAKERS[name](job, items)
 
 
 def _tokens(job: Materials, items: np.ndarray | None) -> TokenTable:

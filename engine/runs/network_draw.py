@@ -11,6 +11,7 @@ import numpy as np
 from engine.errors import EngineError
 from engine.influence.landmarks import audit_rows
 from engine.runs.functions import Materials
+from engine.runs.methods import POINTWISE
 from engine.runs.network_rows import choose_rows
 
 HELD_PAIRS = 0.05  # of the labelled block, kept out of the fit
@@ -51,7 +52,7 @@ def draw(job: Materials) -> Draw:
     chosen = choose_rows(job, np.setdiff1d(usable, audit), config.labelled_count(len(usable)))
     rows = np.sort(np.concatenate([audit, chosen]))
     fit_rows = np.isin(rows, chosen)
-    if config.function == "selectit":
+    if config.function in POINTWISE:
         return Draw(rows, fit_rows, None, np.ones(1, bool))
     labelled, held = drawn_items(job)
     items = np.sort(np.concatenate([labelled, held]))
@@ -59,13 +60,15 @@ def draw(job: Materials) -> Draw:
 
 
 def drawn_items(job: Materials) -> tuple[np.ndarray, np.ndarray]:
-    """Labelled and held items, ascending: every set gives its share of each, in a seeded order."""
+    """Labelled and held items, ascending: every set gives its share of each, in a seeded order, and one at least."""
     labelled, held = job.config.item_counts(job.item_count)
     generator = np.random.default_rng((job.config.seed, 25))
     mixed = [generator.permutation(each.items) for each in job.sets]
     # item k of a set of m stands at (k + 1/2) / m, so that any number of first ones holds every set's share
-    place = np.concatenate([(np.arange(len(items)) + 0.5) / max(1, len(items)) for items in mixed])
-    order = np.concatenate(mixed)[np.argsort(place, kind="stable")]
+    places = [(np.arange(len(items)) + 0.5) / max(1, len(items)) for items in mixed]
+    for place in places:
+        place[:1] = 0.0
+    order = np.concatenate(mixed)[np.argsort(np.concatenate(places), kind="stable")]
     return np.sort(order[:labelled]), np.sort(order[labelled : labelled + held])
 
 

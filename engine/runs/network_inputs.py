@@ -16,13 +16,13 @@ import numpy as np
 from engine.gradients.embeddings import HiddenStates
 from engine.gradients.lexical_features import LexicalFeatures
 from engine.gradients.sentence_features import SentenceFeatures
-from engine.influence.functions.base import Passes
 from engine.influence.network.training import Fitted, fit_network
 from engine.models.batches import map_batches
 from engine.models.table import TokenTable
 from engine.runs.functions import Materials
 from engine.runs.ledger import Ledger
 from engine.runs.network_draw import Draw
+from engine.runs.network_reading import Reading, joined
 from engine.runs.shards import compute_shards
 from engine.runs.texts import Pair
 from engine.store.artifacts import read_json, write_json
@@ -34,18 +34,22 @@ CLEARLY = 0.95  # of the error with words alone: sentence embeddings must do bet
 CANDIDATES = ("lexical", "sentence+lexical")
 
 
+def reads_sentences(features: str) -> bool:
+    """Whether a network so configured reads sentence embeddings, if only to try them."""
+    return features == "auto" or "sentence" in features
+
+
 @dataclass
 class NetworkInputs:
     """Reads rows and items of a job as `name` says.
 
-    `why` is a sentence on the choice; `encoded` counts texts of the sentence model, `passes` the language model's.
+    `why` is a sentence on the choice; `tables` are the kinds that were read of the whole pool.
     """
 
     job: Materials
     name: str
     why: str = ""
-    encoded: int = 0
-    passes: Passes = field(default_factory=Passes)
+    tables: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def kinds(self) -> list[str]:
@@ -68,41 +72,47 @@ class NetworkInputs:
         """The lengths of the parts."""
         return tuple(part for kind in self.kinds for part in self._parts_of(kind))
 
+    def kept(self) -> dict[str, np.ndarray]:
+        """What must be kept to read rows that are added later in the same way."""
+        lexical = self.lexical if "lexical" in self.kinds else None
+        encoder = self.job.encoder.encoder if "sentence" in self.kinds else None
+        groups = tuple(group for each in self.job.sets for group in each.groups)
+        return Reading(tuple(self.kinds), groups, lexical, getattr(encoder, "sha256", "")).save()
+
     def _parts_of(self, kind: str) -> tuple[int, ...]:
-        if kind == "lexical":
-            return self.lexical.parts
-        return (self.job.encoder.dim,) if kind == "sentence" else (self.hidden.dim,)
+        return self.lexical.parts if kind == "lexical" else (self._maker(kind).dim,)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """How the inputs are made."""
-        found: list[str] = []
-        for kind in self.kinds:
-            made: LexicalFeatures | SentenceFeatures | HiddenStates = self.hidden
-            if kind != "hidden":
-                made = self.lexical if kind == "lexical" else self.job.encoder
-            found += made.notes
-        return tuple(found)
+        return tuple(note for kind in self.kinds for note in self._maker(kind).notes)
+
+    def _maker(self, kind: str) -> LexicalFeatures | SentenceFeatures | HiddenStates:
+        """What makes the inputs of a kind; only then is a model loaded for it."""
+        if kind == "lexical":
+            return self.lexical
+        return self.job.encoder if kind == "sentence" else self.hidden
 
     def of_rows(self, rows: np.ndarray) -> np.ndarray:
         """Inputs (m, d) float32 of pool rows; NaN for a row that cannot be read."""
-        return self._joined(
-            [self._read(kind, self.job.texts.pairs(rows), self._table(kind), rows) for kind in self.kinds]
-        )
+        return joined([self._read(kind, self.job.texts.pairs(rows), self._table(kind), rows) for kind in self.kinds])
 
     def of_items(self) -> np.ndarray:
         """Inputs (t, d) float32 of all target items."""
         numbers = np.arange(self.job.item_count)
         table = self.job.items if "hidden" in self.kinds else None
-        return self._joined([self._read(kind, self.job.item_texts, table, numbers) for kind in self.kinds])
+        return joined([self._read(kind, self.job.item_texts, table, numbers) for kind in self.kinds])
 
     def of_pool(self, ledger: Ledger) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, inputs (m, d)) of the whole pool, some thousand rows at a time; all are read before it returns."""
-        return self._chunks([self._whole(kind, ledger) for kind in self.kinds])
+        """(first row, inputs (m, d)) of the whole pool, some thousand rows at a time; all is read before it returns."""
+        for kind in self.kinds:
+            if kind not in self.tables:
+                self.tables[kind] = self._whole(kind, ledger)
+        return self._chunks([self.tables[kind] for kind in self.kinds])
 
     def _chunks(self, tables: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, self.job.rows, CHUNK):
-            yield start, self._joined([np.asarray(table[start : start + CHUNK]) for table in tables])
+            yield start, joined([table[start : start + CHUNK] for table in tables])
 
     def _table(self, kind: str) -> TokenTable | None:
         return self.job.pool if kind == "hidden" else None
@@ -133,7 +143,6 @@ class NetworkInputs:
         if kind == "lexical":
             return self.lexical(pairs)
         if kind == "sentence":
-            self.encoded += len(pairs)
             return self.job.encoder([f"{prompt} {response}" for prompt, response in pairs])
         return self._states(table or self.job.pool, rows)
 
@@ -146,15 +155,7 @@ class NetworkInputs:
             max_tokens=self.job.config.batch_tokens,
         )
         found = np.asarray(values)
-        self.passes += Passes(forward=len(rows), tokens=int(table.lengths[rows].sum()))
         return found if found.ndim == 2 else np.full((len(rows), self.hidden.dim), np.nan, np.float32)
-
-    @staticmethod
-    def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-        """The kinds side by side; a row that one of them cannot read is NaN throughout."""
-        found = np.concatenate([np.asarray(part, np.float32) for part in parts], axis=1)
-        found[~np.isfinite(found).all(axis=1)] = np.nan
-        return found
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,15 @@ import numpy as np
 
 from engine.influence.comparable import AffineMap, comparable_map
 from engine.influence.fidelity import fidelity
-from engine.influence.scores import EXACT, PROPAGATED
-from engine.runs.by_function import NOT_SCORED, columns_of, combination
+from engine.influence.scores import EXACT, PROPAGATED, Combination
+from engine.runs.by_function import NOT_SCORED, columns_of, combination, unscored
 from engine.runs.functions import ItemSet, Materials
 from engine.runs.network_draw import Draw
 from engine.runs.network_inputs import Learnt
-from engine.runs.scored import AUDIT, LABELLED, Scored, reasons
+from engine.runs.scored import AUDIT, LABELLED, Scored
 from engine.runs.trust import fidelity_values, warnings_of
+
+NOT_READ = "no estimate: the network cannot read this row"
 
 
 def settle(
@@ -55,7 +57,7 @@ def settle(
             f"The teacher scored {len(np.intersect1d(kept, drawn.items))} of the {len(kept)} target items, so labelled "
             "rows are exact for those alone, and the audit compares them alone."
         )
-    _problems(scored, job, score, problems)
+    scored.problems = _reasons(job, drawn, score, problems)
     return scored
 
 
@@ -74,8 +76,14 @@ def _settled_alone(
     scored = Scored(_arrays(job, drawn, score, nothing, nothing, status))
     scored.summary["comparable"] = [vars(rule) | {"set": rule.name}]
     _audit(scored, job, drawn.audit, labels[~drawn.fit_rows], said, ["score"])
-    _problems(scored, job, score, problems)
+    scored.problems = _reasons(job, drawn, score, problems)
     return scored
+
+
+def _reasons(job: Materials, drawn: Draw, score: np.ndarray, problems: dict[int, str]) -> dict[str, str]:
+    """Why rows have no score: what the teacher said of labelled ones, and for the others that they cannot be read."""
+    labelled = {int(row): NOT_SCORED for row in drawn.rows[~np.isfinite(score[drawn.rows])]}
+    return unscored(job, score, {**labelled, **problems}, why=NOT_READ)
 
 
 def _comparable(
@@ -122,10 +130,8 @@ def _audit(
 ) -> None:
     """Fidelity on the audit rows, as every run with estimates reports it."""
     config = job.config
-    weights = config.set_weights([each.name for each in job.sets]) if job.sets else {}
-    combine = None
-    if weights and list(weights) == names:
-        combine = combination(config, [each for each in job.sets if each.name in names])
+    weights = config.set_weights([each.name for each in job.sets])
+    combine = Combination(tuple(weights.get(name, 1.0) for name in names), config.across) if names else None
     lengths = job.pool.lengths[rows] if job.folder.spec.get("model") else None
     found = fidelity(
         exact,
@@ -136,12 +142,6 @@ def _audit(
         combine=combine,
     )
     report = fidelity_values(found)
-    scored.summary["fidelity"] = report
+    scored.summary |= {"fidelity": report, "audited": names}
     scored.notes += warnings_of(report, None)
     scored.arrays |= {"audit_rows": rows, "audit_exact": exact, "audit_estimated": said}
-
-
-def _problems(scored: Scored, job: Materials, score: np.ndarray, problems: dict[int, str]) -> None:
-    for row in job.usable[~np.isfinite(score[job.usable])]:
-        problems.setdefault(int(row), NOT_SCORED)
-    scored.problems = reasons(problems)

@@ -5,6 +5,7 @@ what the first network reads is read again. A row's influence on itself is left 
 `pool_network.npz` and `features.npy` (n, d) float32, the inputs of all rows; summary["pool_network"] reports it.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from engine.influence.network.training import fit_network
 from engine.runs.by_function import ask
 from engine.runs.functions import Materials, make_function
 from engine.runs.ledger import Ledger
+from engine.runs.methods import needs_model
 from engine.runs.network_draw import Draw, fitted_mask
 from engine.runs.network_inputs import Learnt
 from engine.runs.network_report import described_fit, judge, sentence
@@ -31,11 +33,13 @@ def add_pool_network(scored: Scored, job: Materials, ledger: Ledger, drawn: Draw
     fitted_items = ~np.isin(columns, mixed[: len(mixed) // HELD])
     teacher = make_function(config.teacher, job, items=columns)
     own = Draw(drawn.rows, drawn.fit_rows, np.arange(len(columns)), fitted_items)
-    table, _ = ask(job, ledger, teacher, drawn.rows, own.items, phase="teacher labels, pool")
-    labels = np.array(table.arrays["values"])
+    lengths = job.pool.lengths[columns] if needs_model(config.method, config.teacher) else None
+    asked = ask(job, ledger, teacher, drawn.rows, own.items, phase="teacher labels, pool", lengths=lengths)
+    labels = np.array(asked.values)
     labels[drawn.rows[:, None] == columns[None]] = np.nan
     fitted_pairs = fitted_mask(labels, own, seed=config.seed)
     inputs, at = learnt.inputs, np.searchsorted(drawn.rows, columns)
+    job.reporter.phase("learning, pool", 0)
     with ledger.part("learning, pool", rows=int(drawn.fit_rows.sum())):
         block = np.where(fitted_pairs, labels, np.nan)[np.ix_(own.fit_rows, own.fit_items)]
         right = learnt.rows[at]
@@ -55,6 +59,7 @@ def add_pool_network(scored: Scored, job: Materials, ledger: Ledger, drawn: Draw
     scored.files |= {"pool_network.npz": place, "features.npy": _whole(job, ledger, learnt)}
     scored.summary["pool_network"] = {
         "items": len(columns),
+        "passes": {**asdict(asked.passes), "equivalents": asked.passes.equivalents},
         "pairs": int(fitted_pairs.sum()),
         "fit": described_fit(fit, config),
         "quadrants": [each.to_dict() for each in report.quadrants],

@@ -22,10 +22,12 @@ from typing import Any
 import numpy as np
 
 from engine.errors import EngineError
+from engine.influence.functions.base import Passes
 from engine.influence.scores import status_of
 from engine.models.table import TokenTable
+from engine.models.warmup import warm_up_rows
 from engine.progress import Reporter
-from engine.runs.by_function import score_by_function
+from engine.runs.by_function import priced, score_by_function
 from engine.runs.config import ScoreConfig, preset_of
 from engine.runs.costs import time_operations
 from engine.runs.functions import Materials
@@ -121,12 +123,18 @@ def _score_by_function(folder: JobFolder, config: ScoreConfig, ledger: Ledger, r
     if modelled:
         _refuse_none(job.pool, job.usable)
         _time(job, ledger)
+    if config.function == "less":
+        slice_ = warm_up_rows(job.pool, job.lora_config)
+        tokens = config.warm_up_epochs * int(job.pool.lengths[slice_].sum())
+        passes = Passes(backward=config.warm_up_epochs * len(slice_), tokens=tokens)
+        with ledger.part("LoRA warm-up", **priced(ledger, passes, rows=len(slice_) * config.warm_up_epochs)):
+            _ = job.lora
     scored = score_by_network(job, ledger) if config.method == "network" else score_by_function(job, ledger)
     roles, notes = scored.arrays["roles"], []
     if modelled:
         roles[job.pool.truncated] |= TRUNCATED
         notes = list(job.lm.notes)
-        scored.problems = {**{str(row): reason for row, reason in job.pool.problems.items()}, **scored.problems}
+        scored.problems |= {str(row): reason for row, reason in job.pool.problems.items()}
         seen = job.trained_on()
         roles[seen] |= WARM_UP
         if len(seen):

@@ -26,6 +26,7 @@ SETTINGS = (
     "method",
     "teacher",
     "network_features",
+    "warm_up",
     "embedding",
     "embedding_width",
     "gradient_blocks",

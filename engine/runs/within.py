@@ -23,8 +23,9 @@ def within(project: Project, run: RunRecord, *, field: str = FIELD) -> WithinGro
     if field not in project.columns() or not (folder / "audit_rows.npy").is_file():
         return None
     rows, exact, said = (load_array(folder, f"audit_{name}") for name in ("rows", "exact", "estimated"))
-    weights = tuple(float(described.get("weight", 1.0)) for described in run.summary["sets"])
-    combine = Combination(weights, run.config.get("across", "mean"))
+    weights = {described["name"]: float(described.get("weight", 1.0)) for described in run.summary["sets"]}
+    audited = run.summary.get("audited", list(weights))  # a network's teacher may label some sets alone, or none
+    combine = Combination(tuple(weights.get(name, 1.0) for name in audited), run.config.get("across", "mean"))
     return within_groups(combine(np.asarray(exact)), combine(np.asarray(said)), project.column(field)[rows])
 
 

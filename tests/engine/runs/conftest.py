@@ -1,6 +1,7 @@
 """A small project on disk and a tiny random model: what a job needs, without network."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(3)
         LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def roomy_model(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model, reading up to 1,024 tokens: rating prompts and examples before an item fit."""
+    folder = tmp_path_factory.mktemp("roomy") / "model"
+    shutil.copytree(toy_model, folder)
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**settings, "max_position_embeddings": 1024}), encoding="utf-8")
     return folder
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine.errors import EngineError
-from engine.influence.scores import Combination, TargetSide, over_sets, status_of
+from engine.influence.scores import Combination, TargetSide, column_of, over_sets, status_of
 
 RNG = np.random.default_rng(0)
 GRADS = RNG.normal(size=(7, 5)).astype(np.float32)
@@ -159,3 +159,37 @@ def test_a_row_without_a_score_is_nan_alone_and_unscorable():
 def test_combinations_without_a_meaning_are_refused(build, says):
     with pytest.raises(EngineError, match=says):
         build()
+
+
+MATRIX = RNG.normal(size=(6, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "max"])
+@pytest.mark.parametrize("items", [[0, 1, 2, 3, 4], [3, 1], [2]])
+def test_a_column_is_the_mean_or_maximum_over_its_items_alone(aggregate, items):
+    found = column_of(MATRIX, items, aggregate=aggregate)
+    assert found.dtype == np.float32
+    join = np.mean if aggregate == "mean" else np.max
+    np.testing.assert_allclose(found, [join([float(row[j]) for j in items]) for row in MATRIX], rtol=1e-6)
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "max"])
+def test_groups_are_joined_first_and_the_best_group_counts(aggregate):
+    items, groups = [4, 0, 3, 1], ["b", "a", "b", "a"]
+    join = np.mean if aggregate == "mean" else np.max
+    expected = [max(join([row[4], row[3]]), join([row[0], row[1]])) for row in MATRIX.astype(np.float64)]
+    np.testing.assert_allclose(column_of(MATRIX, items, aggregate=aggregate, groups=groups), expected, rtol=1e-6)
+    shuffled = column_of(MATRIX, items[::-1], aggregate=aggregate, groups=groups[::-1])
+    np.testing.assert_allclose(shuffled, expected, rtol=1e-6)
+    one = column_of(MATRIX, items, aggregate=aggregate, groups=["a"] * 4)
+    np.testing.assert_array_equal(one, column_of(MATRIX, items, aggregate=aggregate))
+
+
+@pytest.mark.parametrize("groups", [(), ("x", "y", "x")])
+def test_a_column_is_nan_where_one_of_its_items_is(groups):
+    matrix = MATRIX.copy()
+    matrix[2, 1], matrix[4, 3] = np.nan, np.nan
+    for aggregate in ("mean", "max"):
+        found = column_of(matrix, [0, 1, 2], aggregate=aggregate, groups=groups)
+        assert np.flatnonzero(np.isnan(found)).tolist() == [2]
+    assert not np.isnan(MATRIX).any()

@@ -225,6 +225,42 @@ def test_chunks_and_streaming_to_disk_change_nothing(tmp_path: Path, tokenizer: 
     assert same(TokenTable.load(tmp_path / "b"), whole)
 
 
+def test_tables_are_joined_row_by_row_and_keep_their_reasons(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    whole = tokenize([ROWS], tokenizer, max_length=40)
+    mapped = tokenize([ROWS], tokenizer, max_length=40, folder=tmp_path / "a")
+    joined = TokenTable.joined([whole, TokenTable.of([]), mapped, TokenTable.of(["no tokens"])])
+    assert same(TokenTable.joined([whole, mapped]), tokenize([ROWS, ROWS], tokenizer, max_length=40))
+    assert len(joined) == 9
+    assert joined.problems == {1: whole.problems[1], 5: whole.problems[1], 8: "no tokens"}
+    for i in range(4):
+        for at in (i, 4 + i):
+            np.testing.assert_array_equal(joined.row(at)[0], whole.row(i)[0])
+            np.testing.assert_array_equal(joined.row(at)[1], whole.row(i)[1])
+            assert joined.truncated[at] == whole.truncated[i]
+    assert same(TokenTable.joined([whole]), whole)
+    assert same(TokenTable.joined([]), TokenTable.of([]))
+
+
+def test_a_subset_is_a_table_of_the_rows_asked_for(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    whole = tokenize([ROWS], tokenizer, max_length=40)
+    mapped = tokenize([ROWS], tokenizer, max_length=40, folder=tmp_path / "a")
+    for table in (whole, mapped):
+        part = table.subset([3, 1, 3, 0])
+        assert part.problems == {1: whole.problems[1]}
+        assert part.truncated.tolist() == whole.truncated[[3, 1, 3, 0]].tolist()
+        for at, i in enumerate([3, 1, 3, 0]):
+            np.testing.assert_array_equal(part.row(at)[0], whole.row(i)[0])
+            np.testing.assert_array_equal(part.row(at)[1], whole.row(i)[1])
+        assert same(table.subset(range(4)), whole)
+        assert same(table.subset([]), TokenTable.of([]))
+        assert same(TokenTable.joined([table.subset([0, 1]), table.subset([2, 3])]), whole)
+        part.ids[:] = 0  # a copy: the table it came from stays
+        assert same(table, whole)
+        assert whole.ids.any()
+
+
 def test_an_empty_pool_makes_an_empty_table(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     for folder in (None, tmp_path / "empty"):
         table = tokenize([], tokenizer, max_length=40, folder=folder)

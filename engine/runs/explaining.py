@@ -119,10 +119,10 @@ class Explainer:
     def _learnt(self, row: int) -> str:
         """Who scored a row of a network's run."""
         if self.status[row] == 1:
-            return f"Labelled by the network's teacher, {self.teacher}"
+            return f"Labelled by the network's teacher ({self.teacher})"
         if self.asked is not None and self.asked[row]:
-            return f"Labelled by {self.teacher} for some target items, estimated by the network for the others"
-        return f"Estimated by a network that learnt {self.teacher}"
+            return f"Labelled by the teacher ({self.teacher}) for some target items, estimated for the others"
+        return f"Estimated by the network (teacher: {self.teacher})"
 
 
 def explainer(project: Project, run: RunRecord) -> Explainer:

@@ -21,12 +21,9 @@ LEAST_TENTH = 15
 
 
 def report(view: View) -> None:
-    """The fidelity of a run: the figures with their intervals, per target, the intervals, and the bias by length."""
+    """The fidelity of an audited run: the figures with their intervals, per target, the intervals, and length."""
     summary = view.scores.summary
-    found = summary.get("fidelity")
-    if not found:
-        st.caption("No figures: nothing was audited.")
-        return
+    found = summary["fidelity"]
     spearman = trust.figure(found)
     audited = count(int(found.get("n") or 0), "audit sample")
     left_out = int(found.get("left_out") or 0)

@@ -141,8 +141,8 @@ def line(quadrant: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         "Pairs": quadrant["pairs"],
         "Spearman of pairs": by_pair,
         "Spearman of samples": by_row,
-        "Error": f"{estimates['network']['mse']:.3g}",
-        "Mean": f"{quadrant['mse_of_mean']:.3g}",
+        "Network's error": f"{estimates['network']['mse']:.3g}",
+        "Mean's error": f"{quadrant['mse_of_mean']:.3g}",
         "At random": f"{quadrant['mse_of_random']:.3g}",
         **{words: f"{estimates[name]['mse']:.3g}" for name, words in BASELINE_NAMES.items() if name in estimates},
         "Remark": "; ".join(dict.fromkeys(each for each in (why, why_row) if each)),
@@ -160,7 +160,10 @@ def figures(view: View, found: dict[str, Any]) -> None:
     labelled, passes = found.get("labelled") or {}, view.scores.summary.get("passes") or {}
     saved = passes.get("saved")
     st.metric(
-        "Model passes saved", "–" if saved is None else percent(saved, 0), border=True, help=plain(saving(passes))
+        "Language-model passes saved",
+        "–" if saved is None else percent(saved, 0),
+        border=True,
+        help=plain(saving(passes)),
     )
     st.metric(
         "Labelled samples", percent(labelled.get("share", 0.0), 0), border=True,

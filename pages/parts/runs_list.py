@@ -37,11 +37,12 @@ def detail(project: Project, view: View) -> None:
     st.caption(plain(run_choice.describe(view)))
     for verdict in trust.verdicts(view.record.method, view.scores.summary):
         trust.say(verdict)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.markdown("**How far to trust it**")
-        fidelity.report(view)
-        fidelity.within_sources(project, view)
+    left, right = st.columns(2, gap="medium") if view.scores.summary.get("fidelity") else (None, st.container())
+    if left is not None:
+        with left:
+            st.markdown("**How far to trust it**")
+            fidelity.report(view)
+            fidelity.within_sources(project, view)
     with right:
         st.markdown("**Scores**")
         st.caption(plain(_counts(view)))

@@ -182,6 +182,8 @@ def _main(project: Project, settings: dict[str, Any]) -> dict[str, Any]:
     if function is not None and function not in POINTWISE:
         found |= score_functions.groups(project, beside)
     found["seed"] = int(next(beside).number_input("Seed", 0, 2**32 - 1, DEFAULTS.seed, key="score_seed"))
+    if method == "network" and function not in POINTWISE:
+        found |= score_functions.second(beside)
     if "embedding" in found:
         st.caption(plain(f"{EMBEDDING_NAMES[found['embedding']]}: {EMBEDDING_WORDS[found['embedding']]}"))
     return found

@@ -64,13 +64,17 @@ def network(beside: Iterator[Any], teacher: str, *, free: bool) -> dict[str, Any
             format_func=lambda c: LABELLED_CHOICE_NAMES.get(c, c),
             help="At random, or so that they cover the pool's words more evenly.",
         )  # fmt: skip
-    if teacher not in POINTWISE:
-        found["pool_network"] = next(beside).toggle(
-            "Second network for the pool", key="score_pool_network",
-            help="Also learns what samples are worth to each other, for selections that go by it. The teacher then "
-            "scores the labelled samples against 64 samples of the pool too.",
-        )  # fmt: skip
     return found
+
+
+def second(beside: Iterator[Any]) -> dict[str, Any]:
+    """Whether a second network learns what samples are worth to each other."""
+    wanted = next(beside).toggle(
+        "Second network for the pool", key="score_pool_network",
+        help="Also learns what samples are worth to each other, for selections that go by it. The teacher then scores "
+        "the labelled samples against some samples of the pool too.",
+    )  # fmt: skip
+    return {"pool_network": wanted}
 
 
 def features_for(teacher: str) -> list[str]:

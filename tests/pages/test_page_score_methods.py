@@ -22,7 +22,7 @@ SIZES = {
     "network": "Labels 60 samples against 8 target samples with LESS, which is all: nothing is left to estimate.",
     "delift": "Runs the model on 480 pairs of sample and target sample",
     "delift-se": "Embeds 60 samples by a small encoder and compares them against 8 target samples in 2 target sets.",
-    "less": "on at most 5 % of the pool for 4 epochs. Then takes the gradient of each of 60 samples at each of 4 epochs",
+    "less": "at most 5 % of the pool for 4 epochs. Then takes the gradient of each of 60 samples at each of 4 epochs",
     "selectit": "Lets the model rate each of 60 samples under several prompts: 300 passes.",
     "rds": "Runs each of 60 samples forward once and compares the hidden states against 8 target samples",
     "random": "Gives each of 60 samples a random score.",

@@ -1,4 +1,4 @@
-"""Commands that compute and show what was computed: plan, score, map, runs, scores."""
+"""Commands that compute and show what was computed: plan, score, extend, map, runs, scores."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +11,7 @@ from engine.cli.data import ProjectPath
 from engine.cli.following import wait_for
 from engine.cli.output import print_json, print_table
 from engine.cli.settings import configured
+from engine.progress import Silent
 from engine.runs.config import ScoreConfig
 from engine.runs.map_config import MapConfig
 from engine.runs.methods import METHODS
@@ -128,6 +129,32 @@ def map_command(
     place = project_at(project)
     job_id = submit(place, "map", config)
     print(job_id if detach else wait_for(place, job_id)["map"])
+
+
+@app.command()
+def extend(
+    project: ProjectPath,
+    run: Annotated[str, typer.Option(metavar="NAME", help="A run of network that reads words or sentences.")],
+) -> None:
+    """Score rows added to the pool after a run, by the run's own network, and print the run's name."""
+    from engine.runs.extending import extend as extend_run
+
+    found = extend_run(project_at(project), run, reporter=_Phases())
+    if found.added:
+        note(
+            f"{run}: {found.added:,} rows estimated; the run covers {found.run.rows:,} rows, its audit not the new ones"
+        )
+    else:
+        note(f"{run}: covers all {found.run.rows:,} rows already, nothing changed")
+    print(found.run.name)
+
+
+class _Phases(Silent):
+    """Names phases on stderr."""
+
+    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+        """Name it."""
+        note(f"{name}: {total:,} {unit}")
 
 
 @app.command()

@@ -36,6 +36,21 @@ def add_run(con: duckdb.DuckDBPyConnection, record: RunRecord) -> RunRecord:
     return record
 
 
+def replace_run(con: duckdb.DuckDBPyConnection, known: RunRecord, record: RunRecord) -> RunRecord:
+    """Let a run point to results that cover more rows: `record`'s artifact, rows, pool and summary for those `known`.
+
+    Raises `EngineError` unless the run is still as it was `known`.
+    """
+    if run(con, known.name).artifact != known.artifact:
+        raise EngineError(
+            f"The run {known.name!r} was changed by another process meanwhile. Look at it, and try again if need be; "
+            "it was left as it is."
+        )
+    values = [record.artifact, record.rows, record.pool_hash, _text(finite(record.summary)), known.name]
+    con.execute("UPDATE runs SET artifact = ?, covered = ?, pool_hash = ?, summary = ? WHERE name = ?", values)
+    return run(con, known.name)
+
+
 def runs(con: duckdb.DuckDBPyConnection) -> list[RunRecord]:
     """All runs, oldest first."""
     query = """SELECT name, method, model, config, artifact, covered, pool_hash, targets, state, created, summary

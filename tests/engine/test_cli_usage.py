@@ -16,15 +16,17 @@ from engine.cli.app import WrongUsage
 from engine.cli.settings import configured
 from engine.errors import EngineError
 from engine.runs import jobs
-from engine.runs.config import METHODS, MapConfig, ScoreConfig, preset_of
+from engine.runs.config import ScoreConfig, preset_of
 from engine.runs.jobfolder import JobFolder, held
+from engine.runs.map_config import MapConfig
+from engine.runs.methods import METHODS
 from engine.runs.work import work
 from engine.store.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "add-pool", "add-target", "add-owned", "plan", "score", "map", "scores", "select", "export", "jobs"),
-    *("cancel", "resume", "approve", "decide", "runs", "doctor", "run-job", "report", "explain"),
+    *("cancel", "resume", "approve", "decide", "runs", "doctor", "run-job", "report", "explain", "extend"),
 )
 
 

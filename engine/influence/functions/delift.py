@@ -49,8 +49,8 @@ class Delift:
 
     `batch_tokens` bounds a batch: padded item tokens and an eighth of the example tokens kept for them. `reuse=False`
     runs every pair as one plain sequence, which gives the same scores; so is a model run whose layers keep more than
-    keys and values, and a note says why; so does one where examples share a batch only if equally long. Raises
-    `EngineError` for a budget below one token or a broken chat template.
+    keys and values. Where a model gives other values behind padded examples, only equally long ones share a batch. A
+    note says which and why. Raises `EngineError` for a budget below one token or a broken chat template.
     """
 
     name = "delift"

@@ -66,7 +66,7 @@ def select(
     ] = "auto",
     kernel: Annotated[
         str,
-        typer.Option(help=f"Likeness by the map, or by the network of a run that learned pool pairs. {_COVERING}"),
+        typer.Option(help=f"Likeness by the map, or by the network of a run with pool_network=true. {_for('kernel')}"),
     ] = "map",
     seed: Annotated[int, typer.Option(min=0, help="Seed of turns of the targets, and of random candidates.")] = 0,
     by: By = None,

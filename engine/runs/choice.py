@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.errors import EngineError
 from engine.runs.validation import Config, choice, number
-from engine.selection.menu import SETTINGS, STRATEGIES, STRATEGY_NAMES, Greedy, Likeness, Strategy, users_of
+from engine.selection.menu import SETTINGS, STRATEGIES, STRATEGY_NAMES, Greedy, Likeness, Need, Strategy, users_of
 
 _SHARE = re.compile(r"[0-9]+(\.[0-9]+)?\s*%")
 
@@ -50,6 +50,11 @@ class Choice(Config):
     def described(self) -> Strategy:
         """The strategy's entry in the menu."""
         return STRATEGIES[self.strategy]
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What the project must have; no map where likeness comes from the run's network."""
+        return tuple(need for need in self.described.needs if (need, self.kernel) != ("map", "network"))
 
     def said(self) -> dict[str, Any]:
         """Strategy, size, seed, and the settings that the strategy uses, as JSON values; what is unset is left out."""

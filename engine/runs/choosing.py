@@ -96,7 +96,7 @@ def described(project: Project, run: RunRecord, choice: Choice) -> dict[str, Any
     said = choice.said()
     if "targets" in choice.described.settings:
         said["targets"] = list(target_names(project, run, choice))
-    plane = project.latest_map() if choice.described.covers else None
+    plane = project.latest_map() if "map" in choice.needs else None
     return said if plane is None else {**said, "map": plane.artifact}
 
 

@@ -2,8 +2,8 @@
 
 Notation. V the rows that are represented: those that could be chosen and those put in. A rejected row, one that a guard
 or a filter leaves out, and with `among` one below the best share are not in V: nobody wants them represented. s_ij as
-in `engine.selection.kernels`, by the features of the latest map. Everything is done within V, so that a small V is
-compared in full however large the pool is.
+in `engine.selection.kernels`, by the features of the latest map or by the run's network. Everything is done within V,
+so that a small V is compared in full however large the pool is.
 
 Approved rows are put in even where they have no features; other rows without features are never chosen, and counted.
 Knows decisions only as masks, and saves nothing.
@@ -17,6 +17,7 @@ import numpy as np
 from engine.errors import EngineError
 from engine.progress import Reporter
 from engine.runs.choice import Choice
+from engine.runs.learnt_likeness import LearntLikeness
 from engine.runs.likeness import Likeness
 from engine.selection.eligible import Eligible
 from engine.selection.sizes import size_of
@@ -31,7 +32,7 @@ class _Setting:
     """What the strategies' arrays are made from: V as row numbers ascending (v,), and the scores of the pool (n,)."""
 
     targets: tuple[str, ...]
-    likeness: Likeness
+    likeness: Likeness | LearntLikeness
     rows: np.ndarray
     score: np.ndarray
     reporter: Reporter
@@ -53,7 +54,8 @@ def cover(
     `targets` are the target sets to cover, for the strategy that covers some. Raises `EngineError` where there is no
     map, no target or no owned data that the strategy needs, or too few rows.
     """
-    likeness = Likeness.of(project, run, choice.kernel, rows=len(score))
+    by_network = choice.kernel == "network"
+    likeness = LearntLikeness.of(project, run, rows=len(score)) if by_network else Likeness.of(project, rows=len(score))
     free = ~fit.include & ~fit.exclude
     known = free & likeness.usable
     candidates = _best(known, score, choice.among, wanted=k - int(fit.include.sum()))

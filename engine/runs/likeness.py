@@ -19,7 +19,6 @@ from engine.selection.kernels import DenseKernel, Kernel, SparseKernel
 from engine.selection.similarity import best_similarity, directions, parts
 from engine.store.artifacts import artifact_key, create, find, load_array, save_array
 from engine.store.project import Project
-from engine.store.records import RunRecord
 
 DENSE_UP_TO = 10_000  # rows of V; 400 MB of similarities
 NEIGHBOURS = 32
@@ -37,7 +36,7 @@ class Likeness:
     usable: np.ndarray
 
     @classmethod
-    def of(cls, project: Project, run: RunRecord, kernel: str, *, rows: int) -> "Likeness":
+    def of(cls, project: Project, *, rows: int) -> "Likeness":
         """By the latest map, for a pool of n = `rows`. Raises `EngineError` where there is none."""
         found = selection_features(project, rows=0)
         usable = np.zeros(rows, bool)

@@ -14,7 +14,8 @@ GREEDY_NAMES: tuple[str, ...] = get_args(Greedy)
 Likeness = Literal["map", "network"]
 LIKENESS_NAMES: tuple[str, ...] = get_args(Likeness)
 SETTINGS: tuple[str, ...] = get_args(Setting)
-_COVERING: tuple[Setting, ...] = ("among", "greedy", "seed", "kernel")
+_COVERING: tuple[Setting, ...] = ("among", "greedy", "seed")
+_OF_POOL: tuple[Setting, ...] = (*_COVERING, "kernel")  # that compare pool rows with each other alone
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ STRATEGIES: dict[str, Strategy] = {
         "Chooses samples so that every sample that could be chosen has a similar one among them.",
         "For a small set that stands for the whole, or, among the best by score, for all kinds of good samples.",
         ("map",),
-        _COVERING,
+        _OF_POOL,
     ),
     "mutual-information": Strategy(
         "Cover the targets",
@@ -79,14 +80,14 @@ STRATEGIES: dict[str, Strategy] = {
         "Chooses samples that are like many others, and takes off for likeness among the chosen.",
         "When the common kinds shall weigh more than in representing the pool.",
         ("map",),
-        _COVERING,
+        _OF_POOL,
     ),
     "diverse": Strategy(
         "High scores, diverse",
         "Weighs the score of a sample and what it adds to the coverage of the pool by a tradeoff.",
         "When high scores are wanted, and not many times the same.",
         ("map", "scores"),
-        ("tradeoff", *_COVERING),
+        ("tradeoff", *_OF_POOL),
     ),
 }
 STRATEGY_NAMES: tuple[str, ...] = tuple(STRATEGIES)

@@ -9,7 +9,8 @@ from typing import Any
 import streamlit as st
 
 from engine.runs.choice import Choice
-from engine.selection.menu import GREEDY_NAMES, STRATEGIES, STRATEGY_NAMES, Need
+from engine.runs.learnt_likeness import has_network
+from engine.selection.menu import GREEDY_NAMES, LIKENESS_NAMES, STRATEGIES, STRATEGY_NAMES, Need
 from engine.selection.submodular import LAZY_UP_TO
 from engine.store.project import Project
 from pages.parts import choosing, filters, reads, state
@@ -19,6 +20,7 @@ from pages.parts.shell import empty
 from pages.parts.words import plain
 
 _SEARCHES = {"auto": "By size of the pool", "lazy": "Lazy, exact", "stochastic": "Random candidates, faster"}
+_LIKENESS = {"map": "Features of the map", "network": "Influence, by the run's network"}
 # what is missing, in words: heading, what to do, and the page that does it
 _ABSENT: dict[Need, tuple[str, str, str]] = {
     "map": ("No map yet", "This strategy compares samples by the features of the map. Make the map first.", "Map"),
@@ -61,7 +63,7 @@ def possible(project: Project, wish: Wish) -> bool:
         "targets": lambda: bool(reads.by_state(project, "targets")),
         "owned": lambda: reads.by_state(project, "counts").owned > 0,
     }
-    missing = [need for need in wish.choice.described.needs if need in there and not there[need]()]
+    missing = [need for need in wish.choice.needs if need in there and not there[need]()]
     if missing:
         empty(*_ABSENT[missing[0]])
     return not missing
@@ -111,6 +113,14 @@ def _greedy(project: Project, view: View, found: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
+def _kernel(project: Project, view: View, found: dict[str, Any]) -> str | None:
+    """Where likeness comes from, where the run offers a choice."""
+    if not has_network(project.artifacts / view.scores.artifact):
+        return None
+    return st.selectbox("Likeness by", LIKENESS_NAMES, format_func=lambda name: _LIKENESS.get(name, name),
+                        key="select_kernel")  # fmt: skip
+
+
 def _seed(project: Project, view: View, found: dict[str, Any]) -> int | None:
     """The seed, where anything is drawn."""
     search = found.get("greedy")
@@ -122,6 +132,7 @@ _INPUTS: dict[str, Callable[[Project, View, dict[str, Any]], Any]] = {
     "targets": _targets,
     "tradeoff": _tradeoff,
     "among": _among,
+    "kernel": _kernel,
     "greedy": _greedy,
     "seed": _seed,
 }

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.data.samples import Message, Row, SourceInfo
+from engine.runs.sides import STAGE, side_key, side_of
+from engine.selection.menu import STRATEGIES
+from engine.selection.submodular import SUBMODULAR_NAMES
+from engine.store import artifacts
 from engine.store.project import Project
+from pages.parts import proposing
 
 
 def _save(test: Any, name: str = "subset") -> Any:
@@ -151,3 +157,125 @@ def test_weights_to_second_order_where_the_run_kept_curvature(pages: Any, make_p
     test = pages.open("6_Select.py", project, column="maths")  # the curvature is that of the overall score
     test.selectbox(key="select_strategy").set_value("weights").run()
     assert any("first order" in c.value for c in test.caption)
+
+
+RECIPE = {"features": "hidden", "model": "m"}
+
+
+def _featured(project: Project, *, owned: bool = False) -> Project:
+    """The project with a map that kept its features, and those of its sides; row 7 has none."""
+    generator = np.random.default_rng(3)
+    n = project.counts().pool
+    features = generator.normal(size=(n, 5)).astype(np.float32)
+    features[7] = np.nan
+    folder = project.artifacts / project.latest_map().artifact
+    np.save(folder / "features.npy", features)
+    artifacts.write_json(folder / "recipe.json", RECIPE)
+    if owned:
+        info = SourceInfo("/data/own.jsonl", "9" * 64, 9, "jsonl", {"schema": "chat", "fields": {}})
+        messages = (Message("user", "mine"), Message("assistant", "yes"))
+        project.add_rows("owned", "", info, [Row(1, "{}", None, messages, {})])
+    sides = [("target", "maths"), ("target", "code"), *([("owned", "")] if owned else [])]
+    for role, name in sides:
+        with artifacts.create(project.artifacts, STAGE, side_key(RECIPE, side_of(project, role, name)), {}) as place:
+            np.save(place / "features.npy", generator.normal(size=(3, 5)).astype(np.float32))
+    return project
+
+
+def _choose(test: Any, strategy: str) -> Any:
+    return test.selectbox(key="select_strategy").set_value(strategy).run()
+
+
+@pytest.mark.parametrize("strategy", SUBMODULAR_NAMES)
+def test_every_covering_strategy_proposes_and_keeps_its_curve(
+    pages: Any, make_project: Callable[..., Project], strategy: str
+) -> None:
+    project = _featured(make_project(), owned=True)
+    project.decide([30], "approve", by="test")
+    project.decide([31], "reject", by="test")
+    test = _choose(pages.open("6_Select.py", project), strategy)
+    assert not test.exception
+    assert not test.error
+    assert test.metric[0].value == "6"
+    assert any(STRATEGIES[strategy].does in c.value.replace("\\", "").replace("\u2060", "") for c in test.caption)
+    assert any("have no features on the map" in c.value for c in test.caption)
+    assert any("samples" in m.value or "sample gains" in m.value for m in test.main.markdown)
+    _save(test)
+    (kept,) = project.selections()
+    assert kept.order is not None
+    assert 30 in kept.rows
+    assert not {7, 31, 59} & set(kept.rows.tolist())
+    assert (kept.spec["strategy"], kept.spec["map"]) == (strategy, project.latest_map().artifact)
+    test = pages.open("6_Select.py", project)
+    test.selectbox(key="select_saved_curve").select_index(0).run()
+    assert not test.exception
+    assert test.get("plotly_chart")
+
+
+def test_settings_show_where_they_matter_and_change_the_choice(
+    pages: Any, make_project: Callable[..., Project]
+) -> None:
+    project = _featured(make_project())
+    test = pages.open("6_Select.py", project)
+    assert not [w for w in test.number_input if w.key in ("select_among", "select_seed")]
+    _choose(test, "diverse")
+    test.number_input(key="select_among").set_value(30).run()
+    test.slider(key="select_tradeoff").set_value(0.25).run()
+    assert not [w for w in test.number_input if w.key == "select_seed"]
+    test.selectbox(key="select_greedy").set_value("stochastic").run()
+    test.number_input(key="select_seed").set_value(4).run()
+    assert not test.exception
+    assert not test.error
+    _save(test)
+    spec = project.selections()[0].spec
+    assert (spec["among"], spec["tradeoff"], spec["greedy"], spec["seed"]) == ("30%", 0.25, "stochastic", 4)
+    _choose(test, "mutual-information")
+    assert test.multiselect(key="select_targets").value == ["maths", "code"]
+    assert not [w for w in test.selectbox if w.key == "select_kernel"]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "strategy", "told"),
+    [
+        ({"plane": False}, "facility-location", "No map yet"),
+        ({}, "conditional-gain", "No owned data yet"),
+        ({"targets": False}, "mutual-information", "No target yet"),
+    ],
+)
+def test_what_a_strategy_lacks_is_an_empty_state_with_the_way_out(
+    pages: Any, make_project: Callable[..., Project], lacking: dict[str, bool], strategy: str, told: str
+) -> None:
+    test = _choose(pages.open("6_Select.py", make_project(**lacking)), strategy)
+    assert not test.exception
+    assert not test.error
+    assert any(told in m.value for m in test.main.markdown)
+    assert not [b for b in test.button if b.label.startswith("Save ")]
+
+
+def test_a_map_of_before_features_is_one_error(pages: Any, make_project: Callable[..., Project]) -> None:
+    test = _choose(pages.open("6_Select.py", make_project()), "facility-location")
+    assert not test.exception
+    assert len(test.error) == 1
+    assert "Run map again" in test.error[0].value.replace("\\", "")
+
+
+def test_in_a_large_pool_rows_are_compared_only_when_asked(
+    pages: Any, make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proposing, "LARGE", 10)
+    project = _featured(make_project())
+    test = pages.open("6_Select.py", project)
+    assert test.metric[0].value == "6"  # by score at once
+    _choose(test, "facility-location")
+    assert not test.metric
+    assert not [b for b in test.button if b.label.startswith("Save ")]
+    test.button(key="select_propose").click().run()
+    assert not test.exception
+    assert test.metric[0].value == "6"
+    _save(test)
+    assert test.metric[0].value == "6"  # saving changes nothing that it depends on
+    assert len(project.selections()) == 1
+    project.decide([int(project.selections()[0].rows[0])], "reject", by="test")
+    test.run()
+    assert not test.metric
+    assert test.button(key="select_propose")

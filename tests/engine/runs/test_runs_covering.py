@@ -5,15 +5,20 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from engine.data.samples import Message, Row, SourceInfo
 from engine.errors import EngineError
 from engine.export.manifest import build_manifest
+from engine.influence.network.estimate import Estimator
+from engine.influence.network.inputs import Scaling
+from engine.influence.network.network import InfluenceNetwork
 from engine.maps import neighbours
 from engine.progress import Silent
-from engine.runs import likeness
+from engine.runs import learnt_likeness, likeness
 from engine.runs.choice import Choice
 from engine.runs.choosing import choose, select
+from engine.runs.config import ScoreConfig
 from engine.runs.likeness import Likeness
 from engine.runs.sides import STAGE, side_key, side_of
 from engine.selection.curve import curve_of
@@ -251,9 +256,10 @@ def test_the_manifest_tells_how_to_choose_again(project):
     lines = told["reproduce"]
     assert f"python -m engine map {project.path} --features hidden --seed 3" in lines
     (line,) = [line for line in lines if " select " in line]
-    for words in ("--strategy mutual-information", "--among 50%", "--targets code,maths", "--seed 2", "--kernel map"):
+    for words in ("--strategy mutual-information", "--among 50%", "--targets code,maths", "--seed 2", "--greedy auto"):
         assert words in line
     assert "tradeoff" not in line
+    assert "kernel" not in line
     json.dumps(told)
 
 
@@ -271,10 +277,63 @@ def test_many_rows_are_compared_with_neighbours_that_are_searched_once(project, 
     np.testing.assert_allclose(sparse.gains, dense.gains, rtol=1e-4)
 
 
+def add_network_run(project):
+    """A run with a second network of random weights, over inputs of 46 rows of which one is unknown."""
+    config = ScoreConfig(method="network", pool_network=True, network_members=2, network_hidden=8)
+    inputs = np.random.default_rng(8).normal(size=(N, 5)).astype(np.float32)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = InfluenceNetwork(5, 5, config.network()).eval().requires_grad_(False)
+    scaling = Scaling(np.zeros(5, np.float32), np.ones(5, np.float32), False, 0.0, 1.0)
+    estimator = Estimator(network, scaling, inputs)
+    kept = inputs.copy()
+    kept[BLANK] = np.nan
+    with artifacts.create(project.artifacts, "scores", "n", {}) as folder:
+        artifacts.save_array(folder, "score", np.load(project.artifacts / "scores-k" / "score.npy"))
+        artifacts.save_array(folder, "features", kept)
+        np.savez(folder / "pool_network.npz", allow_pickle=False, **estimator.save())
+    run = RunRecord("n", "network", "builtin", config.to_dict(), "scores-n", N, project.pool_hash(), ["maths"])
+    return project.add_run(run), estimator(inputs).astype(np.float64)
+
+
+def test_likeness_by_the_network_is_its_mean_of_both_directions(project, monkeypatch):
+    run, said = add_network_run(project)
+    both = (np.maximum(said, 0) + np.maximum(said.T, 0)) / 2
+    pool = [row for row in range(N) if row not in (REJECTED, UNSCORED, BLANK)]
+    s = both[np.ix_(pool, pool)]
+    np.fill_diagonal(s, 0)
+    s /= s.max()
+    np.fill_diagonal(s, 1)
+    taken = [pool.index(APPROVED)]
+    while len(taken) < 8:
+        left = [j for j in range(len(pool)) if j not in taken]
+        taken.append(max(left, key=lambda j: s[:, [*taken, j]].max(1).sum()))
+    choice = Choice(size="8", strategy="facility-location", kernel="network")
+    chosen = choose(project, run, choice)
+    assert chosen.order.tolist() == [pool[at] for at in taken]
+    assert "1 rows are unknown to the run's network and are not chosen." in chosen.notes
+    monkeypatch.setattr(learnt_likeness, "DENSE_UP_TO", 5)
+    assert choose(project, run, choice).order.tolist() == chosen.order.tolist()
+    saved, _ = select(project, choice, run="n", name="s", by="Ada")
+    assert saved.spec["kernel"] == "network"
+    assert "map" not in saved.spec
+
+
+def test_likeness_by_the_network_has_its_bounds(project, monkeypatch):
+    with pytest.raises(EngineError, match="'r' learned no network of pool rows"):
+        asked(project, "diverse", kernel="network")
+    with pytest.raises(EngineError, match="mutual-information has no use for kernel"):
+        Choice(size="5", strategy="mutual-information", kernel="network")
+    run, _ = add_network_run(project)
+    monkeypatch.setattr(learnt_likeness, "MOST_ROWS", 40)
+    with pytest.raises(EngineError, match="43 rows are too many"):
+        choose(project, run, Choice(size="5", strategy="graph-cut", kernel="network"))
+
+
 def test_neighbours_outside_what_is_represented_do_not_count(project, monkeypatch):
     monkeypatch.setattr(likeness, "DENSE_UP_TO", 3)
     monkeypatch.setattr(likeness, "NEIGHBOURS", 4)
-    found = Likeness.of(project, project.run("r"), "map", rows=N)
+    found = Likeness.of(project, rows=N)
     some = np.arange(4, 20)
     kernel, how = found.kernel(some, reporter=Silent())
     assert "16 nearest" in how  # of 43, so that about four lie among the 16

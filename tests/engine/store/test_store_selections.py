@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from engine.errors import EngineError
+from engine.store import schema
+from engine.store.project import Project
 
 
 def test_a_saved_selection_comes_back_sorted_with_its_weights(filled):
@@ -71,3 +73,41 @@ def test_a_missing_selection_is_told_with_those_there_are(filled):
         filled.selection("best")
     with pytest.raises(EngineError, match=r"no version 4. There are: 1"):
         filled.selection("other", 4)
+
+
+def test_order_and_gains_come_back_in_the_order_taken(filled):
+    saved = filled.save_selection("s", spec={}, rows=[2, 5, 7], order=[7, 2, 5], gains=[3.0, 2.0, 0.5], by="Ada")
+    again = filled.selection("s")
+    assert again.order.tolist() == saved.order.tolist() == [7, 2, 5]
+    assert again.gains.tolist() == [3.0, 2.0, 0.5]
+    filled.save_selection("plain", spec={}, rows=[1, 2], by="Ada")
+    assert filled.selection("plain").order is None
+    assert [s.gains is None for s in filled.selections()] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("order", "gains"),
+    [
+        ([7, 2], [1, 1]),
+        ([7, 2, 4], [1, 1, 1]),
+        ([7, 2, 2], [1, 1, 1]),
+        ([7, 2, 5], [1, 1]),
+        ([7, 2, 5], [1, 1, np.nan]),
+    ],
+)
+def test_an_order_of_other_rows_is_refused(filled, order, gains):
+    with pytest.raises(EngineError, match=r"names each of its rows once.*Nothing was saved"):
+        filled.save_selection("s", spec={}, rows=[2, 5, 7], order=np.array(order), gains=np.array(gains), by="Ada")
+    assert filled.selections() == []
+
+
+def test_selections_of_an_older_project_have_no_order_and_stay_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+    old = Project.create(tmp_path / "old")
+    with old.changing() as con:
+        con.execute("INSERT INTO selections VALUES (1, 'best', 1, '{}', NULL, true, '2026', 'Ada', 0)")
+        con.execute("INSERT INTO selection_rows VALUES (1, 4, 0.5), (1, 9, 1.5)")
+    monkeypatch.undo()
+    kept = Project.open(old.path).selection("best")
+    assert (kept.rows.tolist(), kept.weights.tolist()) == ([4, 9], [0.5, 1.5])
+    assert (kept.order, kept.gains) == (None, None)

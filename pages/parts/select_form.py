@@ -83,7 +83,7 @@ def _settings(project: Project, view: View, strategy: str) -> dict[str, Any]:
 
 def _among(project: Project, view: View, found: dict[str, Any]) -> str:
     share = st.number_input(
-        "Among the best, %", 1, 100, 100, step=5, key="select_among",
+        "Among the best, %", 1, 100, 100, step=5, key="select_among", width=190,
         help="Only the best share by score can be chosen, and is represented; 100: all samples with a score.",
     )  # fmt: skip
     return "" if share == 100 else f"{share}%"
@@ -91,7 +91,7 @@ def _among(project: Project, view: View, found: dict[str, Any]) -> str:
 
 def _tradeoff(project: Project, view: View, found: dict[str, Any]) -> float:
     return st.slider(
-        "Score or coverage", 0.0, 1.0, 0.5, 0.05, key="select_tradeoff",
+        "Score or coverage", 0.0, 1.0, 0.5, 0.05, key="select_tradeoff", width=240,
         help="0 goes by the score alone, 1 by how well the samples represent the others.",
     )  # fmt: skip
 
@@ -107,7 +107,7 @@ def _targets(project: Project, view: View, found: dict[str, Any]) -> tuple[str, 
 
 def _greedy(project: Project, view: View, found: dict[str, Any]) -> str:
     return st.selectbox(
-        "Search", GREEDY_NAMES, format_func=lambda name: _SEARCHES.get(name, name), key="select_greedy",
+        "Search", GREEDY_NAMES, format_func=lambda name: _SEARCHES.get(name, name), key="select_greedy", width=240,
         help="Lazy looks at every sample that could be the best. Random candidates cost less in very large pools, and "
         "gain a little less.",
     )  # fmt: skip
@@ -118,14 +118,14 @@ def _kernel(project: Project, view: View, found: dict[str, Any]) -> str | None:
     if not has_network(project.artifacts / view.scores.artifact):
         return None
     return st.selectbox("Likeness by", LIKENESS_NAMES, format_func=lambda name: _LIKENESS.get(name, name),
-                        key="select_kernel")  # fmt: skip
+                        key="select_kernel", width=280)  # fmt: skip
 
 
 def _seed(project: Project, view: View, found: dict[str, Any]) -> int | None:
     """The seed, where anything is drawn."""
     search = found.get("greedy")
     drawn = search in (None, "stochastic") or (search == "auto" and reads.pool_size(project) > LAZY_UP_TO)
-    return int(st.number_input("Seed", 0, 2**32 - 1, 0, key="select_seed")) if drawn else None
+    return int(st.number_input("Seed", 0, 2**32 - 1, 0, key="select_seed", width=150)) if drawn else None
 
 
 _INPUTS: dict[str, Callable[[Project, View, dict[str, Any]], Any]] = {

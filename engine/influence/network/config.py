@@ -25,8 +25,8 @@ class NetworkConfig:
 
     Training: `standardise` brings labels to mean 0 and spread 1 and inputs to one length before, and back after;
     a batch holds `batch` pairs drawn at random, or `batch` rows with all their items; `validation` is the share of
-    labelled rows that decide when to stop, `patience` epochs without a better error end it; `dropout` is that of the
-    inputs, `weight_decay` AdamW's.
+    labelled rows that decide when to stop, `patience` epochs without a better error end it, and `refit` then trains
+    anew on all labelled rows for as many epochs; `dropout` is that of the inputs, `weight_decay` AdamW's.
     """
 
     hidden: int = 100
@@ -42,6 +42,7 @@ class NetworkConfig:
     epochs: int = 100
     patience: int = 15
     validation: float = 0.15
+    refit: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -74,4 +75,5 @@ PAPER = NetworkConfig(
     batch=64,
     epochs=20,
     patience=20,
+    refit=False,
 )

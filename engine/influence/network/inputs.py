@@ -9,6 +9,7 @@ similarity of a row and an item means something only on one scale. Labels are br
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -30,6 +31,11 @@ class Scaling:
     items_alike: bool
     mean: float = 0.0
     spread: float = 1.0
+
+    @cached_property
+    def moves_nothing(self) -> bool:
+        """Whether inputs stay as they are."""
+        return not self.shift.any() and bool((self.factor == 1).all())
 
     @classmethod
     def of(
@@ -57,7 +63,9 @@ class Scaling:
         return cls(shift.astype(np.float32), factor.astype(np.float32), items_alike, float(known.mean()), spread)
 
     def rows(self, values: np.ndarray) -> Tensor:
-        """Rows (m, d) as the network reads them."""
+        """Rows (m, d) as the network reads them; the very array where nothing is to be moved."""
+        if self.moves_nothing:
+            return torch.from_numpy(np.require(values, np.float32, "W"))
         moved = np.asarray(values, np.float32) - self.shift
         moved *= self.factor
         return torch.from_numpy(moved)

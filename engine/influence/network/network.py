@@ -2,7 +2,7 @@
 
 Notation. x_i (d) is the embedding of pool row i, y_j (e) that of item j. The published form is one hidden layer over
 `[x_i ; 0 ; y_j]` (arXiv 2502.09969, section 3), f(i, j) = Σ_h v_h·relu(w_hᵀ[x_i ; 0 ; y_j] + b_h) + c. Its first layer
-splits, w_hᵀ[x ; 0 ; y] = A_hᵀx + B_hᵀy, and relu(a + g) = max(a, −g) + g, so with a = Aᵀx + b and g = Bᵀy
+splits, w_hᵀ[x ; 0 ; y] = A_hᵀx + B_hᵀy, and relu(a + g) = max(a, −g) + g, so with a = Aᵀx and g = Bᵀy + b
 
     f = c + Σ_h v_h·g_h + Σ_h v_h·max(a_h, −g_h):
 
@@ -114,15 +114,15 @@ class InfluenceNetwork(nn.Module):
     @torch.no_grad()
     def mean(self, rows: Tensor, items: Tensor) -> Tensor:
         """The members' mean (n, t), float32: all pairs by the split layer, for one block of rows and items."""
-        found = torch.zeros(len(rows), len(items), device=rows.device)
-        for member in range(self.config.members):
+        found = self._of_member(0, rows, items)
+        for member in range(1, self.config.members):
             found += self._of_member(member, rows, items)
-        return found / self.config.members
+        return found.div_(self.config.members)
 
     def _of_member(self, member: int, rows: Tensor, items: Tensor) -> Tensor:
         out = self.out[member]
-        left = self.rows_in[member].T @ rows.T + self.bias[member].T  # a (h, n)
-        right = self.items_in[member].T @ items.T  # g (h, t)
+        left = self.rows_in[member].T @ rows.T  # a (h, n)
+        right = self.items_in[member].T @ items.T + self.bias[member].T  # g (h, t)
         found = _maxima(left, -right, out)
         found += out @ right + self.offset[member]  # (n, t)
         if self.config.rank:

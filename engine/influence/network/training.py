@@ -1,15 +1,15 @@
 """Fitting an InfluenceNetwork to a labelled block.
 
 Notation. m labelled rows, u labelled items, P (m, u) their influence, NaN for pairs without a label (unscorable, or
-held out to judge by). A validation share of the rows decides when to stop and is not fitted to; with fewer than eight
-labelled rows there is none: all are fitted to and the epochs run out. The loss is the mean squared error over pairs.
-Every random choice comes from the configuration's seed.
+held out to judge by). A validation share of the rows decides when to stop and is not fitted to meanwhile; with fewer
+than eight labelled rows there is none: all are fitted to and the epochs run out. The loss is the mean squared error over
+pairs. Every random choice comes from the configuration's seed.
 
 Equal inputs on equal hardware give equal weights. Draws no rows and judges nothing beyond its own stopping.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ LEAST_VALIDATED = 8  # labelled rows below which none is kept out to stop by
 class Fitted:
     """A trained network with its scales. `errors` are the validation errors by epoch in units of the fitted labels'
     variance (empty without validation rows), `best` the epoch whose weights were kept, `validation` the rows of the
-    block kept out, `constant` whether all fitted labels were the same, so that nothing could be learnt.
+    block kept out meanwhile and `held_out` (v, u) float32 what was said of them by weights that had not seen them,
+    `constant` whether all fitted labels were the same, so that nothing could be learnt.
     """
 
     network: InfluenceNetwork
@@ -36,6 +37,7 @@ class Fitted:
     errors: tuple[float, ...]
     best: int
     validation: np.ndarray
+    held_out: np.ndarray
     constant: bool
 
     @property
@@ -77,14 +79,26 @@ def fit_network(
     told = np.flatnonzero(np.isfinite(labels).any(axis=1))
     held = told[validation_rows(len(told), config)]
     fitted = np.setdiff1d(told, held)
-    scaling = Scaling.of(rows[fitted], labels[fitted], parts=made_of, items_alike=alike, on=config.standardise)
-    network = InfluenceNetwork(rows.shape[1], right.shape[1], config, parts=made_of if alike else ())
-    block = _Block(scaling.rows(rows), scaling.items(right), scaling.labels(labels))
-    if _constant(_present(labels[fitted])):
+    listener = reporter or Silent()
+
+    def begin(part: np.ndarray) -> tuple[InfluenceNetwork, Scaling, _Block]:
+        scaling = Scaling.of(rows[part], labels[part], parts=made_of, items_alike=alike, on=config.standardise)
+        network = InfluenceNetwork(rows.shape[1], right.shape[1], config, parts=made_of if alike else ())
+        return network, scaling, _Block(scaling.rows(rows), scaling.items(right), scaling.labels(labels))
+
+    network, scaling, block = begin(fitted)
+    constant = _constant(_present(labels[fitted]))
+    errors: tuple[float, ...] = ()
+    best = 0
+    if constant:
         _settle(network, float(_present(block.labels[fitted]).mean()))
-        return Fitted(network.eval(), scaling, (), 0, held, True)
-    errors, best = _train(network, block, fitted, held, config, reporter or Silent())
-    return Fitted(network.eval().requires_grad_(False), scaling, errors, best, held, False)
+    else:
+        errors, best = _train(network, block, fitted, held, config, listener)
+    held_out = scaling.influence(network.mean(block.rows[held], block.items))
+    if config.refit and len(held) and not constant:
+        network, scaling, block = begin(told)
+        _train(network, block, told, told[:0], replace(config, epochs=best + 1), listener)
+    return Fitted(network.eval().requires_grad_(False), scaling, errors, best, held, held_out, constant)
 
 
 def _known(rows: np.ndarray, items: np.ndarray, labels: np.ndarray) -> np.ndarray:

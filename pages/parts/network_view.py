@@ -30,7 +30,7 @@ QUADRANT_NAMES = {
 }  # in the order of the numbers in `network_shown`
 ALONE_NAMES = {"both": "Known samples", "items": "New samples"}  # where no target takes part
 BASELINE_NAMES = {"linear": "Linear model", "kernel": "Kernel ridge"}
-PANEL = 250  # pixels
+PANEL, ALONE = 250, 620  # pixels: how high a panel is, and how wide where it is the only one
 
 
 def show(project: Project, view: View) -> None:
@@ -40,11 +40,8 @@ def show(project: Project, view: View) -> None:
         return
     st.markdown("**How well the network estimates**")
     st.caption(plain(opened(str(found.get("sentence", "")))))
-    left, right = st.columns([3, 1], gap="medium")
-    with left:
-        panels(project, view, found)
-    with right:
-        figures(view, found)
+    figures(view, found)
+    panels(project, view, found)
     lines = [line(quadrant, found) for quadrant in known(found)]
     if lines:
         table(lines if any(each["Remark"] for each in lines) else [without(each, "Remark") for each in lines])
@@ -73,7 +70,8 @@ def panels(project: Project, view: View, found: dict[str, Any]) -> None:
         st.caption("Nothing was kept out of the fit, so there is nothing to show.")
         return
     figure = picture([(heading(quadrant, found), points) for quadrant, points in drawn])
-    st.plotly_chart(figure, config=CONFIG, key=f"network_{view.record.name}")
+    width = ALONE if len(drawn) == 1 else "stretch"  # a panel by itself is not drawn out over the page
+    st.plotly_chart(figure, config=CONFIG, key=f"network_{view.record.name}", width=width)  # type: ignore[arg-type]
 
 
 def shown_pairs(folder: Path) -> np.ndarray:
@@ -91,7 +89,7 @@ def picture(drawn: list[tuple[str, np.ndarray]]) -> go.Figure:
     low, high = bounds(np.concatenate([points for _, points in drawn]))
     figure = make_subplots(
         rows, columns, shared_xaxes="all", shared_yaxes="all", subplot_titles=[heading for heading, _ in drawn],
-        horizontal_spacing=0.04, vertical_spacing=0.2, x_title="influence by the teacher", y_title="by the network",
+        horizontal_spacing=0.04, vertical_spacing=0.2, x_title="as the teacher says", y_title="as the network says",
     )  # fmt: skip
     for at, (_, points) in enumerate(drawn):
         place = {"row": at // columns + 1, "col": at % columns + 1}
@@ -159,19 +157,18 @@ def figures(view: View, found: dict[str, Any]) -> None:
     """What was labelled, and what that saved."""
     labelled, passes = found.get("labelled") or {}, view.scores.summary.get("passes") or {}
     saved = passes.get("saved")
-    st.metric(
-        "Language-model passes saved",
-        "–" if saved is None else percent(saved, 0),
-        border=True,
+    error = (found.get("fit") or {}).get("error")
+    places = st.columns(3)
+    places[0].metric(
+        "Language-model passes saved", "–" if saved is None else percent(saved, 0), border=True,
         help=plain(saving(passes)),
-    )
-    st.metric(
+    )  # fmt: skip
+    places[1].metric(
         "Labelled samples", percent(labelled.get("share", 0.0), 0), border=True,
         help=plain(f"{count(labelled.get('rows', 0), 'sample')} that the network learnt from, of all that can be "
                    "scored. The audit samples come beside them."),
     )  # fmt: skip
-    error = (found.get("fit") or {}).get("error")
-    st.metric(
+    places[2].metric(
         "Validation error", "–" if error is None else f"{error:.2f}", border=True,
         help="On labelled samples kept out of the fit, as a share of the labels' variance: 1 is as good as the mean.",
     )  # fmt: skip

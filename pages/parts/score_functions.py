@@ -70,9 +70,9 @@ def network(beside: Iterator[Any], teacher: str, *, free: bool) -> dict[str, Any
 def second(beside: Iterator[Any]) -> dict[str, Any]:
     """Whether a second network learns what samples are worth to each other."""
     wanted = next(beside).toggle(
-        "Second network for the pool", key="score_pool_network",
-        help="Also learns what samples are worth to each other, for selections that go by it. The teacher then scores "
-        "the labelled samples against some samples of the pool too.",
+        "Second network", key="score_pool_network",
+        help="Also learns what samples of the pool are worth to each other, for selections that go by it. The "
+        "teacher then scores the labelled samples against some samples of the pool too.",
     )  # fmt: skip
     return {"pool_network": wanted}
 

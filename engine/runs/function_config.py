@@ -22,7 +22,7 @@ PAIR_ITEMS = 16  # labelled items of a teacher that is paid for by the pair
 BEST = NetworkConfig()
 NETWORK_FIELDS = (
     *("hidden", "members", "rank", "cosine", "standardise", "learning_rate", "weight_decay", "dropout"),
-    *("batch_of", "batch", "epochs", "patience"),
+    *("batch_of", "batch", "epochs", "patience", "refit"),
 )
 PAPER_NETWORK: dict[str, Any] = {
     **{f"network_{name}": getattr(PAPER, name) for name in NETWORK_FIELDS},
@@ -64,6 +64,7 @@ class FunctionConfig(Config):
     network_batch: int = BEST.batch
     network_epochs: int = BEST.epochs
     network_patience: int = BEST.patience
+    network_refit: bool = BEST.refit
     pool_network: bool = False
     groups: str = ""
     lora_rank: int = 8
@@ -97,7 +98,7 @@ class FunctionConfig(Config):
             number(name, getattr(self, name), int, least, most)
         number("lora_alpha", self.lora_alpha, (int, float), 1e-6)
         number("rating_alpha", self.rating_alpha, (int, float), 0.0)
-        for name in ("network_cosine", "network_standardise", "pool_network"):
+        for name in ("network_cosine", "network_standardise", "network_refit", "pool_network"):
             if not isinstance(getattr(self, name), bool):
                 raise EngineError(f"{name} is {getattr(self, name)!r}; it must be true or false.")
         try:

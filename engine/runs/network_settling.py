@@ -1,7 +1,7 @@
 """From labels and estimates to the arrays of a run: exact values in their places, estimates made comparable with them.
 
-Estimates are shrunken, as propagated scores are; the validation rows, which were not fitted to, say by how much, target
-set by target set (`influence.comparable`). The audit rows judge the estimates as they are shown and ranked.
+Estimates are shrunken, as propagated scores are; what was said of the validation rows before they were fitted to tells
+by how much, target set by target set (`influence.comparable`). The audit rows judge the estimates as they are ranked.
 """
 
 import numpy as np
@@ -33,8 +33,7 @@ def settle(
     audit = drawn.audit
     if drawn.items is None:
         return _settled_alone(job, drawn, labels, matrix, learnt, problems)
-    validated = drawn.rows[drawn.fit_rows][learnt.fitted.validation]
-    maps = _comparable(job, drawn, labels, matrix, sets, validated)
+    maps = _comparable(job, drawn, labels, learnt, sets)
     for each, rule in zip(sets, maps):
         matrix[:, list(each.items)] = rule(matrix[:, list(each.items)])
     estimated = matrix[audit]
@@ -66,7 +65,7 @@ def _settled_alone(
 ) -> Scored:
     """The point-wise form: one value a row, no target set."""
     validated = np.flatnonzero(drawn.fit_rows)[learnt.fitted.validation]
-    rule = _map_of("score", labels[validated, 0], matrix[drawn.rows[validated], 0])
+    rule = _map_of("score", labels[validated, 0], learnt.fitted.held_out[:, 0])
     score = rule(matrix[:, 0])
     said = score[drawn.audit][:, None].copy()
     score[drawn.rows] = labels[:, 0]
@@ -87,25 +86,22 @@ def _reasons(job: Materials, drawn: Draw, score: np.ndarray, problems: dict[int,
 
 
 def _comparable(
-    job: Materials,
-    drawn: Draw,
-    labels: np.ndarray,
-    matrix: np.ndarray,
-    sets: tuple[ItemSet, ...],
-    validated: np.ndarray,
+    job: Materials, drawn: Draw, labels: np.ndarray, learnt: Learnt, sets: tuple[ItemSet, ...]
 ) -> tuple[AffineMap, ...]:
-    """One map per target set, from the validation rows' exact and estimated columns over the items fitted to."""
+    """One map per target set, from the validation rows' exact and held-out columns over the items fitted to."""
     fitted = drawn.labelled_items
-    places = np.searchsorted(drawn.rows, validated)
-    truth = np.full((len(validated), matrix.shape[1]), np.nan, np.float32)
+    places = np.flatnonzero(drawn.fit_rows)[learnt.fitted.validation]
+    truth = np.full((len(places), job.item_count), np.nan, np.float32)
+    said_of = truth.copy()
     truth[:, drawn.asked_items] = labels[places]
+    said_of[:, fitted] = learnt.fitted.held_out
     found = []
     for each in sets:
         part = each.without(set(each.items) - set(fitted.tolist()))
         if not part.items:
             found.append(AffineMap(each.name, 1.0, 0.0, None, "none of its items was fitted to"))
             continue
-        exact, said = (columns_of(values, [part], job.config)[:, 0] for values in (truth, matrix[validated]))
+        exact, said = (columns_of(values, [part], job.config)[:, 0] for values in (truth, said_of))
         found.append(_map_of(each.name, exact, said))
     return tuple(found)
 

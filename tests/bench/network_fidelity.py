@@ -12,13 +12,19 @@ linear model and kernel ridge (the last two read what the best settings read). F
     items       `error` and `rows` on the same rows against the labelled items, for comparison
 
 Labels of sources are read only here, to judge. `TOUCHSTONE_TEACHERS=less,delift-se`, `TOUCHSTONE_SEEDS=2` and
-`TOUCHSTONE_SLICE=400` make it small; `TOUCHSTONE_KEEP=FOLDER` keeps what teachers said for a further run.
+`TOUCHSTONE_SLICE=400` make it small, `TOUCHSTONE_WORKERS=14` fits side by side. `TOUCHSTONE_KEEP=FOLDER` keeps the job,
+the inputs and what teachers said, so that a further run, also on a machine with torch, scipy and transformers alone,
+goes on from there.
 """
 
 import json
 import os
+import shutil
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -33,48 +39,64 @@ ROWS = int(os.environ.get("TOUCHSTONE_SLICE", "1200"))
 PAIR_ROWS = 400  # of the slice that a teacher which is paid for by the pair is asked about
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 TARGETS = (4, 8, 16, 32, 64)
+WORKERS = int(os.environ.get("TOUCHSTONE_WORKERS", "1"))
 HELD = 16
 INPUTS = ("lexical", "sentence+lexical")
 
 
 def run(folder: Path) -> dict[str, object]:
     """Per teacher: figures by labelled share of the rows (all targets), and by labelled targets (5 % of the rows)."""
-    if not SHARED_DATA.exists():
-        raise NotRun("the real data is absent: shared/data/ beside the checkout")
     kept = Path(os.environ.get("TOUCHSTONE_KEEP", folder))
     kept.mkdir(parents=True, exist_ok=True)
-    lines = (SHARED_DATA / "pool_mixture.jsonl").read_bytes().splitlines(keepends=True)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(lines))[:ROWS])
-    job = _prepared(folder, [lines[i] for i in chosen])
-    sources = np.array([json.loads(lines[i])["source"] for i in chosen])
+    if not (kept / "sources.json").exists():
+        _prepare(folder, kept)
+    job, sources = _materials(kept / "job"), np.array(json.loads((kept / "sources.json").read_text()))
     inputs = _inputs(job, kept)
-    found: dict[str, object] = {"rows": ROWS, "threads": torch.get_num_threads(), "seeds": SEEDS}
+    found: dict[str, Any] = {"rows": ROWS, "threads": torch.get_num_threads(), "seeds": SEEDS}
+    benches = {}
     for teacher in TEACHERS:
         matrix, told = _asked(job, teacher, kept)
-        bench = _Bench(teacher, matrix, inputs, sources[: len(matrix)])
-        found[teacher] = {
-            **told,
-            "by labelled share": {f"{share:.0%}": bench.figures(share, 64) for share in SHARES},
-            **({"by labelled targets": {n: bench.figures(0.05, n) for n in TARGETS}} if matrix.shape[1] > 1 else {}),
-        }
-        print(json.dumps({teacher: found[teacher]}), flush=True)
+        benches[teacher], found[teacher] = _Bench(teacher, matrix, inputs, sources[: len(matrix)]), told
+    with ProcessPoolExecutor(WORKERS, get_context("spawn"), _one_thread) as pool:
+        for teacher, bench in benches.items():
+            shares = {f"{share:.0%}": bench.submitted(pool, share, 64) for share in SHARES}
+            targets = {str(n): bench.submitted(pool, 0.05, n) for n in TARGETS} if bench.pairwise else {}
+            found[teacher] |= {"by labelled share": shares, "by labelled targets": targets}
+        for teacher in benches:
+            for part in ("by labelled share", "by labelled targets"):
+                found[teacher][part] = {key: collected() for key, collected in found[teacher][part].items()}
+            print(json.dumps({teacher: found[teacher]}), flush=True)
     return found
 
 
-def _prepared(folder: Path, lines: list[bytes]) -> Any:
-    from engine.progress import Silent
-    from engine.runs.config import ScoreConfig
-    from engine.runs.functions import Materials
-    from engine.runs.jobfolder import JobFolder
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
+
+def _prepare(folder: Path, kept: Path) -> None:
+    """A job folder of the slice and the two target sets, and the rows' sources."""
+    if not SHARED_DATA.exists():
+        raise NotRun("the real data is absent: shared/data/ beside the checkout")
+    lines = (SHARED_DATA / "pool_mixture.jsonl").read_bytes().splitlines(keepends=True)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(lines))[:ROWS])
     project, pool, held = folder / "project", folder / "pool.jsonl", folder / "held.jsonl"
-    pool.write_bytes(b"".join(lines))
+    pool.write_bytes(b"".join(lines[i] for i in chosen))
     held.write_bytes(b"".join((SHARED_DATA / "eval_gsm8k.jsonl").read_bytes().splitlines(keepends=True)[:HELD]))
     engine("add-pool", project, pool)
     engine("add-target", project, "gsm8k", SHARED_DATA / "target_gsm8k.jsonl")
     engine("add-target", project, "held", held)
     done = engine("score", project, "--method", "network", "--set", "teacher=exact", "--prepare")
-    job = JobFolder.open(Path(done.output.splitlines()[-1]))
+    shutil.copytree(done.output.splitlines()[-1], kept / "job")
+    (kept / "sources.json").write_text(json.dumps([json.loads(lines[i])["source"] for i in chosen]))
+
+
+def _materials(place: Path) -> Any:
+    from engine.progress import Silent
+    from engine.runs.config import ScoreConfig
+    from engine.runs.functions import Materials
+    from engine.runs.jobfolder import JobFolder
+
+    job = JobFolder.open(place)
     return Materials(job, ScoreConfig.from_dict(job.spec["config"]), Silent())
 
 
@@ -103,13 +125,17 @@ def _inputs(job: Any, kept: Path) -> dict[str, tuple[np.ndarray, np.ndarray, tup
     """Per kind of input: rows (n, d), items (80, d) and the parts' lengths."""
     from engine.runs.network_inputs import NetworkInputs
 
-    found = {}
-    for name in (*INPUTS, "sentence"):
-        place, reader = kept / f"inputs-{name}-{ROWS}.npz", NetworkInputs(job, name)
+    found: dict[str, tuple[np.ndarray, np.ndarray, tuple[int, ...]]] = {}
+    for name in INPUTS:
+        place = kept / f"inputs-{name}-{ROWS}.npz"
         if not place.exists():
-            np.savez(place, rows=reader.of_rows(np.arange(ROWS)), items=reader.of_items())
+            reader = NetworkInputs(job, name)
+            parts = np.array(reader.parts)
+            np.savez(place, rows=reader.of_rows(np.arange(ROWS)), items=reader.of_items(), parts=parts)
         data = np.load(place)
-        found[name] = (data["rows"], data["items"], reader.parts)
+        found[name] = (data["rows"], data["items"], tuple(data["parts"].tolist()))
+    rows, items, parts = found[INPUTS[1]]
+    found["sentence"] = (rows[:, : parts[0]], items[:, : parts[0]], parts[:1])
     return found
 
 
@@ -121,9 +147,13 @@ class _Bench:
         self.inputs = {name: (rows[: len(matrix)], items, parts) for name, (rows, items, parts) in inputs.items()}
         self.pairwise = matrix.shape[1] > 1
 
-    def figures(self, share: float, targets: int) -> dict[str, object]:
+    def submitted(self, pool: ProcessPoolExecutor, share: float, targets: int) -> Callable[[], dict[str, object]]:
+        """Begin with all seeds; what is returned waits for them and gives `figures`."""
+        running = [pool.submit(self.seed, share, targets, seed) for seed in range(SEEDS)]
+        return lambda: self.figures(share, targets, [each.result() for each in running])
+
+    def figures(self, share: float, targets: int, runs: list[dict[str, Any]]) -> dict[str, object]:
         """Means over the seeds of every figure, for every estimate; and the passes saved."""
-        runs = [self._seed(share, targets, seed) for seed in range(SEEDS)]
         names = [name for name in runs[0] if name != "inputs"]
         means = {
             name: {key: round(float(np.nanmean([run[name][key] for run in runs])), 3) for key in runs[0][name]}
@@ -135,7 +165,8 @@ class _Bench:
         picked = [run["inputs"] for run in runs]
         return {**means, "labelled rows": labelled, "saved": round(saved, 3), "inputs": picked.count(INPUTS[1]) / SEEDS}
 
-    def _seed(self, share: float, targets: int, seed: int) -> dict[str, Any]:
+    def seed(self, share: float, targets: int, seed: int) -> dict[str, Any]:
+        """The figures of one seed, by estimate."""
         from engine.influence.network.baselines import fit_baselines
         from engine.influence.network.config import PAPER, NetworkConfig
         from engine.runs.network_inputs import choose_inputs

@@ -2,8 +2,8 @@
 
 Notation. m labelled rows, u labelled items, P (m, u) their influence, NaN for pairs without a label (unscorable, or
 held out to judge by). A validation share of the rows decides when to stop and is not fitted to meanwhile; with fewer
-than eight labelled rows there is none: all are fitted to and the epochs run out. The loss is the mean squared error over
-pairs. Every random choice comes from the configuration's seed.
+than eight labelled rows there is none: all are fitted to and the epochs run out. The loss is the mean squared error
+over pairs. Every random choice comes from the configuration's seed.
 
 Equal inputs on equal hardware give equal weights. Draws no rows and judges nothing beyond its own stopping.
 """

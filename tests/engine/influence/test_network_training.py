@@ -22,7 +22,7 @@ ROWS = RNG.normal(size=(14, D)).astype(np.float32)
 ITEMS = RNG.normal(size=(9, D)).astype(np.float32)
 LABELS = (ROWS @ RNG.normal(size=(D, D)) @ ITEMS.T + 2).astype(np.float32)
 LABELS[3, 4] = LABELS[0, 0] = LABELS[13, 8] = np.nan
-SMALL = NetworkConfig(hidden=8, members=2, rank=2, epochs=4, batch=3)
+SMALL = NetworkConfig(hidden=8, members=2, rank=2, epochs=4, batch=3, refit=False)
 PARTS = (4, 2)
 
 
@@ -176,6 +176,28 @@ def test_validation_rows_are_not_trained_on():
     assert first.errors != second.errors
     labels[(held[0] + 1) % 14] += 1
     assert differ(fit(labels=labels, config=once), first)
+
+
+def test_a_refit_trains_anew_on_all_labelled_rows_for_the_epochs_that_were_best():
+    first = fit()
+    found = fit(config=replace(SMALL, refit=True))
+    expected = fit(config=replace(SMALL, validation=0.0, epochs=first.best + 1))
+    assert_same(found, expected)
+    assert (found.errors, found.best) == (first.errors, first.best)
+    assert differ(found, first)
+
+
+def test_what_is_held_out_was_said_by_weights_that_had_not_seen_it():
+    """It is the first fit's, and no label of a validation row reaches it but by the stopping."""
+    config = replace(SMALL, refit=True, epochs=1)
+    held = validation_rows(len(ROWS), config)
+    labels = LABELS.copy()
+    labels[held] += 5
+    first, second = fit(config=config), fit(labels=labels, config=config)
+    np.testing.assert_array_equal(first.held_out, second.held_out)
+    assert differ(first, second), "the refit did not see the validation rows"
+    alone = fit(config=replace(config, refit=False))
+    np.testing.assert_allclose(first.held_out, Estimator.of(alone, ITEMS)(ROWS[held]), rtol=1e-4, atol=1e-6)
 
 
 def test_validation_rows_are_drawn_from_rows_with_labels():

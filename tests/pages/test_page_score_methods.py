@@ -256,8 +256,9 @@ def test_a_plan_without_a_language_model_speaks_of_none(
     )  # fmt: skip
     monkeypatch.setattr(planning, "plan", lambda project, config: made)
     choose(test, "network")
+    test.selectbox(key="score_teacher").set_value("delift-se").run()
     test.button(key="score_plan").click().run()
     assert not test.exception
     assert [m.label for m in test.metric] == ["Time", "Disk"]
-    assert "For comparison: delift-se of every row and item would take 1 min 0 s." in told(test)
+    assert "For comparison: DELIFT (SE) of every row and item would take 1 min 0 s." in told(test)
     assert cost_plan.sizes(make_project("two", run=False), ScoreConfig(method="random")).endswith("Takes no time.")

@@ -130,6 +130,7 @@ def explain(
         carried = [
             (names[c.row], f"{c.coefficient:+.3f}", f"{c.score:+.3f}", f"{c.contribution:+.4f}") for c in each.carriers
         ]
-        print_table(("landmark", "coefficient", "its score", "contribution"), carried, empty="No landmark carried it.")
+        if carried:
+            print_table(("landmark", "coefficient", "its score", "contribution"), carried, empty="")
         for title, items in (("helps most", each.best), ("helps least", each.worst)):
             print(f"{title}: " + (", ".join(f"{name} {score:+.3f}" for name, score in items) or "not known"))

@@ -2,7 +2,6 @@
 
 import types
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from engine.cli.app import WrongUsage
@@ -28,9 +27,8 @@ def configured(kind: type[C], pairs: Sequence[str], **options: Any) -> C:
         key = key.strip().replace("-", "_")
         if not equals:
             raise WrongUsage(f"--set needs key=value, got {pair!r}.")
-        if key not in hints or key not in {field.name for field in fields(kind)}:
-            valid = ", ".join(field.name for field in fields(kind))
-            raise WrongUsage(f"There is no setting {key!r}. Valid settings: {valid}.")
+        if key not in kind.names():
+            raise WrongUsage(f"There is no setting {key!r}. Valid settings: {', '.join(kind.names())}.")
         if key in given:
             raise WrongUsage(f"{key} is given twice; give it once, as an option or with --set.")
         given[key] = _value(key, text.strip(), hints[key])

@@ -18,6 +18,7 @@ import numpy as np
 
 LEAST_LANDMARKS = 3
 WEAK = 0.1
+ROUNDING = 1e-6  # of the largest value: a narrower spread is noise, which the slope would blow up
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def comparable_map(name: str, exact: np.ndarray, left_out: np.ndarray) -> Affine
 
 
 def _varies(values: np.ndarray) -> bool:
-    return float(np.ptp(values)) > 1e-9 * float(np.abs(values).max())
+    """Whether they differ by more than the rounding of float32, in which they were measured."""
+    return float(np.ptp(values)) > ROUNDING * float(np.abs(values).max())
 
 
 def _warning(correlation: float) -> str:

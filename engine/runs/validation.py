@@ -1,6 +1,7 @@
 """What every configuration shares: a dictionary round trip, and checks that name what is valid."""
 
 from dataclasses import asdict, fields
+from inspect import get_annotations
 from typing import Any, Self, get_args
 
 from engine.errors import EngineError
@@ -14,9 +15,15 @@ class Config:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}  # type: ignore[call-overload]
 
     @classmethod
+    def names(cls) -> list[str]:
+        """The settings' names: the class's own first, those it inherits after them."""
+        own = get_annotations(cls)
+        return sorted((f.name for f in fields(cls)), key=lambda name: name not in own)  # type: ignore[arg-type]
+
+    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The configuration of `values`; an unknown key or a wrong type is an `EngineError` naming what is valid."""
-        known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+        known = cls.names()
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise EngineError(f"Unknown setting {', '.join(unknown)}. Valid settings: {', '.join(known)}.")

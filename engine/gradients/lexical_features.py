@@ -14,6 +14,7 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
@@ -108,6 +109,7 @@ def _numbers(text: str) -> np.ndarray:
     return np.array(found, dtype=np.int64)
 
 
+@lru_cache(maxsize=3)  # one for each projected part
 def _signs(width: int, seed: int, part: int) -> np.ndarray:
     """Random signs (BUCKETS, width) over √width."""
     bits = np.random.default_rng((seed, 23, part)).integers(0, 2, (BUCKETS, width), dtype=np.int8)

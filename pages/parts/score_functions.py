@@ -26,7 +26,7 @@ FEATURE_NAMES = {
     "hidden": "The model's hidden states",
     "hidden+lexical": "Hidden states and words",
 }
-LABELLED_CHOICE_NAMES = {
+CHOICE_NAMES = {
     "uniform": "At random",
     "k-means++": "Spread over the pool (k-means++)",
     "farthest-point": "As far apart as possible",
@@ -61,7 +61,7 @@ def network(beside: Iterator[Any], teacher: str, *, free: bool) -> dict[str, Any
         )  # fmt: skip
         found["landmark_choice"] = next(beside).selectbox(
             "Labelled samples are drawn", get_args(LandmarkChoice), key="score_labelled_choice",
-            format_func=lambda c: LABELLED_CHOICE_NAMES.get(c, c),
+            format_func=lambda c: CHOICE_NAMES.get(c, c),
             help="At random, or so that they cover the pool's words more evenly.",
         )  # fmt: skip
     return found

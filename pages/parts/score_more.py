@@ -25,12 +25,6 @@ from pages.parts.places import places
 from pages.parts.words import plain
 
 DEFAULTS = ScoreConfig()
-CHOICE_NAMES = {
-    "uniform": "At random",
-    "k-means++": "Spread (k-means++)",
-    "farthest-point": "As far apart as possible",
-    "rp-cholesky": "Where least is known (pivoted Cholesky)",
-}
 KERNEL_NAMES = {"rbf": "RBF", "linear": "Linear"}
 CONDITIONING_NAMES = {"plain": "Plain gradients", "adam": "Scaled as Adam would"}
 AGGREGATE_NAMES = {"mean": "Mean", "max": "Best"}
@@ -158,7 +152,7 @@ def _embedding(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     one, two, three = st.columns(3)
     found["landmark_choice"] = one.selectbox(
-        "Landmarks are chosen", get_args(LandmarkChoice), format_func=_in(CHOICE_NAMES), key="score_landmark_choice",
+        "Landmarks are chosen", get_args(LandmarkChoice), format_func=_in(score_functions.CHOICE_NAMES), key="score_landmark_choice",
         help="At random is the safest to judge by; the others cover the pool more evenly.",
     )  # fmt: skip
     found["unit_rows"] = two.selectbox(

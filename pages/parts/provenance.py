@@ -10,9 +10,9 @@ import streamlit as st
 
 from pages.parts.run_choice import View
 from pages.parts.score_form import EMBEDDING_NAMES
-from pages.parts.score_functions import FEATURE_NAMES
+from pages.parts.score_functions import CHOICE_NAMES, FEATURE_NAMES
 from pages.parts.score_methods import name_of
-from pages.parts.score_more import CHOICE_NAMES, CONDITIONING_NAMES, KERNEL_NAMES
+from pages.parts.score_more import CONDITIONING_NAMES, KERNEL_NAMES
 from pages.parts.tables import table
 from pages.parts.words import count, duration, opened, plain
 

@@ -28,7 +28,7 @@ FEATURE_NAMES = {
 }
 CHOICE_NAMES = {
     "uniform": "At random",
-    "k-means++": "Spread over the pool (k-means++)",
+    "k-means++": "Spread (k-means++)",
     "farthest-point": "As far apart as possible",
     "rp-cholesky": "Where least is known (pivoted Cholesky)",
 }

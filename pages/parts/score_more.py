@@ -152,7 +152,8 @@ def _embedding(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     one, two, three = st.columns(3)
     found["landmark_choice"] = one.selectbox(
-        "Landmarks are chosen", get_args(LandmarkChoice), format_func=_in(score_functions.CHOICE_NAMES), key="score_landmark_choice",
+        "Landmarks are chosen", get_args(LandmarkChoice), format_func=_in(score_functions.CHOICE_NAMES),
+        key="score_landmark_choice",
         help="At random is the safest to judge by; the others cover the pool more evenly.",
     )  # fmt: skip
     found["unit_rows"] = two.selectbox(

@@ -211,7 +211,7 @@ def _append(
     con.register("new_batch", table)
     try:
         con.execute(
-            "INSERT INTO decision_batches SELECT ?, ?, ?, ?, ?, ?, ?, rows, decisions, previous FROM new_batch",
+            "INSERT INTO decision_batches SELECT ?, ?, ?, ?, ?, ?, ?, rows, decisions, previous, NULL FROM new_batch",
             [batch, now(), by, kind, undoes, note, len(rows)],
         )
     finally:

@@ -6,7 +6,7 @@ transaction and after a backup copy beside it. A catalogue newer than this engin
 Notation: a *set* is the pool, one target set or one owned set; `row` counts its usable rows from 0.
 `files.texts` names the artifact that holds the raw lines and messages of a file.
 `duplicates` and `id_clashes` are sparse: they hold only the rows and ids that are marked.
-`decision_batches` is append-only; `decision_snapshot` is a cache of its replay up to `batch`, never the truth.
+`decision_batches`, `tag_batches` and `selection_events` are append-only; `decision_snapshot` is a cache of its replay up to `batch`, never the truth.
 """
 
 from collections.abc import Sequence
@@ -66,8 +66,23 @@ _GAINS = (
     "ALTER TABLE selection_rows ADD COLUMN gain DOUBLE",
 )
 
+# the curator's desk: what happened to a selection (proposed, approved, returned; `details` as JSON), tags, where an
+# imported batch of decisions came from, and why each row is in a selection
+_DESK = (
+    """CREATE TABLE selection_events (
+        selection INTEGER NOT NULL, kind VARCHAR NOT NULL, author VARCHAR NOT NULL, made VARCHAR NOT NULL,
+        note VARCHAR NOT NULL, details VARCHAR)""",
+    "INSERT INTO selection_events SELECT selection, 'approved', author, made, note, NULL FROM selection_approvals",
+    "DROP TABLE selection_approvals",
+    """CREATE TABLE tag_batches (
+        batch BIGINT NOT NULL, made VARCHAR NOT NULL, author VARCHAR NOT NULL, tag VARCHAR NOT NULL,
+        kind VARCHAR NOT NULL, rows INTEGER[] NOT NULL)""",
+    "ALTER TABLE decision_batches ADD COLUMN origin VARCHAR",
+    "ALTER TABLE selection_rows ADD COLUMN reason VARCHAR",
+)
+
 Migration = tuple[str, ...]
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, _GAINS)
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _GAINS, _DESK)
 
 
 def version_of(con: duckdb.DuckDBPyConnection) -> int:

@@ -98,7 +98,7 @@ def approve(con: duckdb.DuckDBPyConnection, name: str, *, by: str, note: str, ve
             "Select again and approve the new version; nothing was approved."
         )
     number = _find(con, selection.name, "selection", selection.version)[0][0]
-    con.execute("INSERT INTO selection_approvals VALUES (?, ?, ?, ?)", [number, by, now(), note])
+    con.execute("INSERT INTO selection_events VALUES (?, 'approved', ?, ?, ?, NULL)", [number, by, now(), note])
     return get(con, selection.name, selection.version)
 
 
@@ -123,7 +123,7 @@ def every(con: duckdb.DuckDBPyConnection) -> list[Selection]:
 def _load(con: duckdb.DuckDBPyConnection, where: str, values: list[Any]) -> list[Selection]:
     query = f"""SELECT s.selection, s.name, s.version, s.spec, s.run, s.weighted, s.created, s.author,
         a.author, a.made, coalesce(a.note, ''), s.decision_batch
-        FROM selections s LEFT JOIN selection_approvals a USING (selection) {where} ORDER BY s.selection"""
+        FROM selections s LEFT JOIN selection_events a ON a.selection = s.selection AND a.kind = 'approved' {where} ORDER BY s.selection"""
     return [_selection(con, v) for v in con.execute(query, values).fetchall()]
 
 

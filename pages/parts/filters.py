@@ -12,12 +12,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from engine.curation.areas import polygon_mask
 from engine.data.surprise import THRESHOLD
 from engine.errors import EngineError
 from engine.store.decisions import DECISIONS
 from engine.store.project import Project
 from pages.parts import reads, words
-from pages.parts.point_map import polygon_mask
 
 Kind = Literal["lasso", "box", "score", "rank", "field", "cluster", "decision", "status", "mark", "words"]
 LEAK = 0.5

@@ -8,8 +8,9 @@ import streamlit as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from engine.curation.areas import polygon_mask
 from pages.parts import colours
-from pages.parts.point_map import MapLabel, point_map, polygon_mask
+from pages.parts.point_map import MapLabel, point_map
 
 NASTY = "<img src=x onerror=\"document.title='stolen'\"> **bold**"
 

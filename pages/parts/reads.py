@@ -3,36 +3,36 @@
 Three kinds of cache key, each carrying the identity of what is read: the catalogue's stamp (changes with anything),
 the pool's hash (changes with the pool, not with a decision), and the name of an artifact (content-addressed, so it
 never changes). What comes back is shared between sessions and must not be changed; arrays are read-only, those of
-artifacts memory-mapped. Shapes: n is the number of usable pool rows.
+artifacts memory-mapped. Shapes: n is the number of usable pool rows. What is read is `engine.curation.facts`' matter;
+`facts(project)` gives it with this module's memory.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from engine.data.surprise import surprise
+from engine.curation.facts import (
+    AGGREGATE,
+    POOL,
+    ROLES,
+    STATE,
+    STATUS,
+    Array,
+    Categories,
+    Facts,
+    Layout,
+    Marks,
+    Scores,
+    rank,
+)
 from engine.errors import EngineError
-from engine.store import artifacts
 from engine.store.project import Project
 
+__all__ = ["AGGREGATE", "ROLES", "STATUS", "Array", "Categories", "Layout", "Marks", "Scores", "rank"]
 T = TypeVar("T")
-Array = np.ndarray
-STATUS = {0: "unscorable", 1: "exact", 2: "propagated"}
-ROLES = {
-    1: "landmark",
-    2: "audit",
-    4: "warm-up",
-    8: "truncated for the model",
-    16: "tuning",
-    32: "measured near the cut",
-    64: "labelled for the network",
-}
-AGGREGATE = "score"
 # what is read together, so that one opening of the catalogue serves it: what reviewing needs, and the rest
 _GROUPS = (
     ("decisions", "pool_hash", "runs", "latest_map", "latest_signals"),
@@ -41,77 +41,23 @@ _GROUPS = (
 _GROUP_OF = {name: group for group in _GROUPS for name in group}
 
 
-@dataclass(frozen=True)
-class Scores:
-    """The arrays of one scoring artifact, over the `covered` first pool rows; `columns` has one column per target set,
-    `matrix` one per usable target sample.
+class CachedFacts(Facts):
+    """Facts whose memory all sessions share."""
 
-    Higher is better. `status` codes as `STATUS`, `roles` bit flags as `ROLES`. NaN where a row has no score. `variance`
-    is that of the propagation, in units of the kernel; `sigma`, `low` and `high` are the standard deviation and the
-    interval of the aggregate in units of the score. None where a run has none.
-    """
-
-    artifact: str
-    score: Array
-    columns: Array
-    matrix: Array
-    status: Array
-    roles: Array
-    loss: Array
-    variance: Array | None
-    summary: dict[str, Any]
-    sigma: Array | None = None
-    low: Array | None = None
-    high: Array | None = None
-
-    @property
-    def covered(self) -> int:
-        """How many pool rows the run covers."""
-        return len(self.score)
-
-    @property
-    def sets(self) -> list[str]:
-        """The target sets, in column order."""
-        return [entry["name"] for entry in self.summary.get("sets", ())]
-
-    def column(self, name: str) -> Array:
-        """The aggregate under "score", else the named target set's column."""
-        return self.score if name == AGGREGATE or name not in self.sets else self.columns[:, self.sets.index(name)]
+    def remember(self, scope: str, name: str, compute: Callable[[], T], *args: Any) -> T:
+        """As `Facts.remember`; what belongs to the catalogue's state is read in groups."""
+        if scope == STATE and name in _GROUP_OF and not args:
+            return by_state(self.project, name)
+        if scope == STATE:
+            return by_stamp(self.project, name, compute, *args)
+        if scope == POOL:
+            return by_pool(self.project, name, compute, *args)
+        return by_artifact(self.project, scope, name, lambda _: compute(), *args)
 
 
-@dataclass(frozen=True)
-class Categories:
-    """An original field as codes: `names` by falling frequency, `codes` int32 (n,), `counts` per name."""
-
-    names: list[str]
-    codes: Array
-    counts: Array
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One map artifact over the first rows of the pool: positions (NaN where a row could not be placed), neighbours
-    (rows, nearest first, -1 for none), clusters (-1 for none) with readable labels, and where the labels stand.
-    """
-
-    artifact: str
-    xy: Array
-    neighbours: Array
-    distances: Array
-    cluster: Array
-    centres: Array
-    labels: list[str]
-    notes: list[str]
-
-
-@dataclass(frozen=True)
-class Marks:
-    """One signals artifact: the first row of a near-duplicate group or -1, share of a target repeated, truncation."""
-
-    near_duplicate_of: Array
-    leak: Array
-    leak_target: Array
-    looks_truncated: Array
+def facts(project: Project) -> CachedFacts:
+    """What is known of the project's rows, out of the shared memory."""
+    return CachedFacts(project)
 
 
 def by_state(project: Project, name: str, *args: Any) -> Any:
@@ -182,24 +128,12 @@ def decisions(project: Project) -> Array:
 
 def column(project: Project, name: str) -> Array:
     """(n,) values of a built-in column or an original field."""
-    return by_pool(project, "column", lambda: np.asarray(project.column(name)), name)
+    return facts(project).column(name)
 
 
 def categories(project: Project, name: str) -> Categories:
     """A field's values as text codes, the most frequent first; "(none)" where a row lacks it."""
-
-    def compute() -> Categories:
-        codes, values = pd.factorize(pd.Series(column(project, name), dtype=object), use_na_sentinel=True)
-        texts = [str(value) for value in values] + (["(none)"] if (codes < 0).any() else [])
-        codes = np.where(codes < 0, len(texts) - 1, codes)
-        names, merged = np.unique(np.asarray(texts, object).astype(str), return_inverse=True)  # 1 and "1" are one text
-        codes = merged[codes] if len(texts) else codes
-        counts = np.bincount(codes, minlength=len(names))
-        falling = np.argsort(-counts, kind="stable")
-        place = np.argsort(falling, kind="stable")
-        return Categories([str(names[at]) for at in falling], place[codes].astype(np.int32), counts[falling])
-
-    return by_pool(project, "categories", compute, name)
+    return facts(project).categories(name)
 
 
 def sample(project: Project, row: int) -> Any:
@@ -220,86 +154,34 @@ def row_of(project: Project, sample_id: str) -> int:
 
 def guide(project: Project) -> Any:
     """The record of the latest run that is no random baseline, else the latest run, else None."""
-    runs = by_state(project, "runs")
-    return next((run for run in reversed(runs) if run.method != "random"), runs[-1] if runs else None)
+    return facts(project).guide()
 
 
 def scores(project: Project, artifact: str) -> Scores:
     """The arrays of a scoring artifact, memory-mapped."""
-
-    def load(folder: Path) -> Scores:
-        arrays: dict[str, Any] = {
-            name: artifacts.load_array(folder, name)
-            for name in ("score", "columns", "matrix", "status", "roles", "loss")
-        }
-        for name in ("variance", "sigma", "low", "high"):  # of landmark runs, where they were computed
-            arrays[name] = artifacts.load_array(folder, name) if (folder / f"{name}.npy").exists() else None
-        return Scores(artifact=artifact, summary=artifacts.read_json(folder / "summary.json"), **arrays)
-
-    return by_artifact(project, artifact, "scores", load)
+    return facts(project).scores(artifact)
 
 
 def ranks(project: Project, artifact: str, name: str) -> Array:
     """int64 (covered,): 1 for the highest score of that column, ties by row order, 0 where there is no score."""
-    return by_artifact(project, artifact, "ranks", lambda _: rank(scores(project, artifact).column(name)), name)
+    return facts(project).ranks(artifact, name)
 
 
 def order(project: Project, artifact: str, name: str) -> Array:
     """int64: the scored rows of that column, best first, ties by row order."""
-
-    def compute(_: Path) -> Array:
-        values = np.asarray(scores(project, artifact).column(name))
-        best_first = np.argsort(-values, kind="stable")  # NaN sorts last
-        return best_first[: int(np.isfinite(values).sum())]
-
-    return by_artifact(project, artifact, "order", compute, name)
-
-
-def rank(values: Array) -> Array:
-    """int64 (n,): 1 for the highest value, ties by position, 0 where not finite."""
-    best_first = np.argsort(-np.asarray(values), kind="stable")[: int(np.isfinite(values).sum())]
-    place = np.zeros(len(values), np.int64)
-    place[best_first] = np.arange(1, len(best_first) + 1)
-    return place
+    return facts(project).order(artifact, name)
 
 
 def layout(project: Project) -> Layout | None:
     """The latest map, or None."""
-    record = by_state(project, "latest_map")
-    if record is None:
-        return None
-
-    def load(folder: Path) -> Layout:
-        about = artifacts.read_json(folder / "map.json")
-        arrays = {
-            name: artifacts.load_array(folder, name) for name in ("xy", "neighbours", "distances", "cluster", "centres")
-        }
-        return Layout(record.artifact, labels=about["labels"], notes=list(about.get("notes", ())), **arrays)
-
-    return by_artifact(project, record.artifact, "layout", load)
+    return facts(project).layout()
 
 
 def surprises(project: Project, artifact: str) -> Array | None:
     """float32 over the rows that both the run `artifact` and the latest map cover: how unexpected the response is."""
-    found = layout(project)
-    loss = scores(project, artifact).loss
-    if found is None:
-        return None
-    both = min(len(loss), len(found.neighbours))
-
-    def compute(_: Path) -> Array:
-        near = np.asarray(found.neighbours[:both])
-        return surprise(np.asarray(loss[:both]), np.where(near < both, near, -1))
-
-    return by_artifact(project, artifact, "surprise", compute, found.artifact)
+    return facts(project).surprises(artifact)
 
 
 def marks(project: Project) -> Marks | None:
     """The latest signals, or None."""
-    folder = by_state(project, "latest_signals")
-    if folder is None:
-        return None
-    names = ("near_duplicate_of", "leak", "leak_target", "looks_truncated")
-    return by_artifact(
-        project, Path(folder).name, "marks", lambda at: Marks(*(artifacts.load_array(at, name) for name in names))
-    )
+    return facts(project).marks()

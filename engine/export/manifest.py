@@ -162,8 +162,15 @@ def _line(verb: str, *parts: Any) -> str:
 
 
 def _selection(selection: Selection) -> dict[str, Any]:
-    values = {k: v for k, v in vars(selection).items() if k not in ("rows", "weights", "order", "gains")}
-    return values | {"rows": len(selection.rows), "weighted": selection.weights is not None}
+    arrays = ("rows", "weights", "order", "gains", "reasons")
+    values = {k: v for k, v in vars(selection).items() if k not in arrays}
+    events = [asdict(event) for event in selection.events]
+    return values | {
+        "rows": len(selection.rows),
+        "weighted": selection.weights is not None,
+        "events": events,
+        "remark": selection.remark,
+    }
 
 
 def _run(project: Project, run: RunRecord | None) -> dict[str, Any] | None:

@@ -295,10 +295,12 @@ class Project:
         by: str,
         order: np.ndarray | None = None,
         gains: np.ndarray | None = None,
+        reasons: Sequence[str] | None = None,
     ) -> Selection:
         """Keep a new version of a selection as a draft; see `selections.save`."""
+        taken: dict[str, Any] = {"order": order, "gains": gains, "reasons": reasons}
         with self.changing() as con:
-            return selections.save(con, name, spec=spec, rows=rows, weights=weights, by=by, order=order, gains=gains)
+            return selections.save(con, name, spec=spec, rows=rows, weights=weights, by=by, **taken)
 
     def selections(self) -> list[Selection]:
         """All versions of all selections, in order of saving."""
@@ -310,10 +312,36 @@ class Project:
         with self.session() as con:
             return selections.get(con, name, version)
 
-    def approve_selection(self, name: str, *, by: str, note: str = "", version: int | None = None) -> Selection:
-        """Approve a version as a whole, which freezes it; see `selections.approve`."""
+    def propose_selection(
+        self,
+        name: str,
+        *,
+        by: str,
+        note: str = "",
+        version: int | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Selection:
+        """Propose a version for approval; see `selections.happen`."""
         with self.changing() as con:
-            return selections.approve(con, name, by=by, note=note, version=version)
+            return selections.happen(con, "proposed", name, by=by, note=note, version=version, details=details)
+
+    def approve_selection(
+        self,
+        name: str,
+        *,
+        by: str,
+        note: str = "",
+        version: int | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Selection:
+        """Approve a version as a whole, which freezes it; see `selections.happen`."""
+        with self.changing() as con:
+            return selections.happen(con, "approved", name, by=by, note=note, version=version, details=details)
+
+    def return_selection(self, name: str, *, by: str, note: str, version: int | None = None) -> Selection:
+        """Return a proposed version with a note that says why; see `selections.happen`."""
+        with self.changing() as con:
+            return selections.happen(con, "returned", name, by=by, note=note, version=version)
 
 
 def _absolute(path: str | Path) -> Path:

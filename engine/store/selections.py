@@ -1,23 +1,24 @@
-"""Selections: named, versioned subsets of the pool; a draft becomes approved as a whole by a person.
+"""Selections: named, versioned subsets of the pool; a draft is proposed, then approved as a whole or returned.
 
-Saving under a name always makes the next version; no version is ever changed. Approval is a record beside it (who,
-when, note). A selection holds no rejected row: people's decisions beat any strategy.
+Saving under a name always makes the next version; no version is ever changed. What happened to it stands beside it
+(who, when, note; see `selection_events`). A selection holds no rejected row: people's decisions beat any strategy.
 Does not choose rows (`engine.selection`) and does not write them out (`engine.export`).
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from engine.errors import EngineError
-from engine.store import decisions, reading
+from engine.store import decisions, reading, selection_events
 from engine.store.artifacts import finite
 from engine.store.records import now
+from engine.store.selection_events import Event, Kind, State, state_of
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,13 @@ class Selection:
     `rows`: int64 (k,) pool rows, ascending. `weights`: float32 (k,) or None. `order`: int64 (k,) the rows as they were
     taken, and `gains` float64 (k,) what each added, in that order; None where the strategy took them together, and for
     selections of before version 0.2. `spec`: how it was made. `run`: the run whose scores it rests on.
-    `decision_batch`: the latest batch of decisions it could know. `by`: who saved it.
+    `decision_batch`: the latest batch of decisions it could know. `by`: who saved it. `note`: that of the latest event.
+    `reasons`: why each of `rows` is in, object (k,) of texts, or None. `events`: what happened to it, oldest first.
     """
 
     name: str
     version: int
-    state: Literal["draft", "approved"]
+    state: State
     spec: dict[str, Any]
     rows: np.ndarray
     weights: np.ndarray | None
@@ -45,6 +47,13 @@ class Selection:
     decision_batch: int
     order: np.ndarray | None = None
     gains: np.ndarray | None = None
+    reasons: np.ndarray | None = None
+    events: tuple[Event, ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """What a reader of its approval should know of who gave it; "" where there is nothing to say."""
+        return selection_events.remark(self.events, self.by)
 
 
 def save(
@@ -57,16 +66,19 @@ def save(
     by: str,
     order: np.ndarray | None = None,
     gains: np.ndarray | None = None,
+    reasons: Sequence[str] | None = None,
 ) -> Selection:
     """Keep a new version as a draft (inside the caller's transaction) and return it; `spec["run"]` names its run.
 
-    Raises `EngineError` for a bad name, no rows, repeated or unknown rows, rejected rows, bad weights, an order of
-    other rows or without its gains, no author.
+    `reasons` says of each of `rows`, in their order, why it is in. Raises `EngineError` for a bad name, no rows,
+    repeated or unknown rows, rejected rows, bad weights, an order of other rows or without its gains, reasons of
+    another number, no author.
     """
     _check_text(name, "A selection", 100)
     _check_text(by, "The person who saves a selection", 200)
     numbers, kept = _checked(con, rows, weights)
     taken = _checked_order(numbers, order, gains)
+    told = _checked_reasons(rows, reasons)
     spec = finite(dict(spec))
     version = 1 + max((v for (v,) in _find(con, name, "version")), default=0)
     number = 1 + max((v for (v,) in con.execute("SELECT selection FROM selections").fetchall()), default=0)
@@ -74,31 +86,44 @@ def save(
     con.execute(
         "INSERT INTO selections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*values, now(), by, decisions.last_batch(con)]
     )
-    _insert_rows(con, number, numbers, kept, taken)
+    _insert_rows(con, number, numbers, kept, taken, told)
     return get(con, name, version)
 
 
-def approve(con: duckdb.DuckDBPyConnection, name: str, *, by: str, note: str, version: int | None) -> Selection:
-    """Approve a version (the latest by default) and return it.
+_DOING = {
+    "proposed": ("The person who proposes", "propose"),
+    "approved": ("The person who approves", "approve"),
+    "returned": ("The person who returns a selection", "return"),
+}
 
-    Raises `EngineError` if it is approved already, or if one of its rows was rejected since it was saved.
+
+def happen(
+    con: duckdb.DuckDBPyConnection,
+    kind: Kind,
+    name: str,
+    *,
+    by: str,
+    note: str,
+    version: int | None,
+    details: Mapping[str, Any] | None = None,
+) -> Selection:
+    """Propose, approve or return a version (the latest by default) and return it. `details`: the figures it rests on.
+
+    Raises `EngineError` where its state does not allow it (see `selection_events`), if one of its rows was rejected
+    since it was saved (it can be returned even so), and without an author.
     """
-    _check_text(by, "The person who approves", 200)
+    person, verb = _DOING[kind]
+    _check_text(by, person, 200, untouched=f"Nothing was {kind}.")
     selection = get(con, name, version)
     title = f"{selection.name!r} version {selection.version}"
-    if selection.state == "approved":
-        raise EngineError(
-            f"Selection {title} was approved by {selection.approved_by} at {selection.approved_at}. "
-            "Save a new version to change it; it was left as it is."
-        )
+    number = _find(con, selection.name, "selection", selection.version)[0][0]
+    selection_events.add(con, number, kind, title=title, by=by, note=note, details=details)
     rejected = int((decisions.current(con)[selection.rows] == decisions.REJECT).sum())
-    if rejected:
+    if rejected and kind != "returned":
         raise EngineError(
             f"Selection {title} holds {rejected:,} rows that were rejected since it was saved. "
-            "Select again and approve the new version; nothing was approved."
+            f"Select again and {verb} the new version; nothing was {kind}."
         )
-    number = _find(con, selection.name, "selection", selection.version)[0][0]
-    con.execute("INSERT INTO selection_events VALUES (?, 'approved', ?, ?, ?, NULL)", [number, by, now(), note])
     return get(con, selection.name, selection.version)
 
 
@@ -121,33 +146,46 @@ def every(con: duckdb.DuckDBPyConnection) -> list[Selection]:
 
 
 def _load(con: duckdb.DuckDBPyConnection, where: str, values: list[Any]) -> list[Selection]:
-    query = f"""SELECT s.selection, s.name, s.version, s.spec, s.run, s.weighted, s.created, s.author,
-        a.author, a.made, coalesce(a.note, ''), s.decision_batch
-        FROM selections s LEFT JOIN selection_events a ON a.selection = s.selection AND a.kind = 'approved' {where} ORDER BY s.selection"""
-    return [_selection(con, v) for v in con.execute(query, values).fetchall()]
+    query = f"""SELECT s.selection, s.name, s.version, s.spec, s.run, s.weighted, s.created, s.author, s.decision_batch
+        FROM selections s {where} ORDER BY s.selection"""
+    found = con.execute(query, values).fetchall()
+    events = selection_events.of(con, [v[0] for v in found])
+    return [_selection(con, v, events.get(v[0], ())) for v in found]
 
 
-def _selection(con: duckdb.DuckDBPyConnection, v: tuple[Any, ...]) -> Selection:
-    query = "SELECT row, weight, place, gain FROM selection_rows WHERE selection = ? ORDER BY row"
+def _selection(con: duckdb.DuckDBPyConnection, v: tuple[Any, ...], events: tuple[Event, ...]) -> Selection:
+    query = "SELECT row, weight, place, gain, reason FROM selection_rows WHERE selection = ? ORDER BY row"
     table = con.sql(query, params=[v[0]]).to_arrow_table()
     order, gains = _taken(table)
+    state = state_of(events)
     return Selection(
         name=v[1],
         version=v[2],
-        state="draft" if v[8] is None else "approved",
+        state=state,
         spec=json.loads(v[3]),
         rows=table.column("row").to_numpy().astype(np.int64),
         weights=table.column("weight").to_numpy().astype(np.float32) if v[5] else None,
         run=v[4],
         created=v[6],
         by=v[7],
-        approved_by=v[8],
-        approved_at=v[9],
-        note=v[10],
-        decision_batch=v[11],
+        approved_by=events[-1].by if state == "approved" else None,
+        approved_at=events[-1].at if state == "approved" else None,
+        note=events[-1].note if events else "",
+        decision_batch=v[8],
         order=order,
         gains=gains,
+        reasons=_told(table),
+        events=events,
     )
+
+
+def _told(table: pa.Table) -> np.ndarray | None:
+    """The reasons of the rows, if they have any; every different text is made once."""
+    column = table.column("reason")
+    if not table.num_rows or column.null_count == table.num_rows:
+        return None
+    coded = column.combine_chunks().fill_null("").dictionary_encode()
+    return np.asarray(coded.dictionary.to_pylist(), object)[coded.indices.to_numpy()]
 
 
 def _taken(table: pa.Table) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -168,14 +206,20 @@ Taken = tuple[np.ndarray, np.ndarray] | None
 
 
 def _insert_rows(
-    con: duckdb.DuckDBPyConnection, number: int, rows: np.ndarray, weights: np.ndarray | None, taken: Taken
+    con: duckdb.DuckDBPyConnection,
+    number: int,
+    rows: np.ndarray,
+    weights: np.ndarray | None,
+    taken: Taken,
+    reasons: pa.Array | None,
 ) -> None:
     kept = pa.nulls(len(rows), pa.float32()) if weights is None else pa.array(weights, pa.float32())
     places, gains = taken or (pa.nulls(len(rows), pa.int32()), pa.nulls(len(rows), pa.float64()))
-    columns = {"row": pa.array(rows, pa.int32()), "weight": kept, "place": places, "gain": gains}
+    told = pa.nulls(len(rows), pa.string()) if reasons is None else reasons
+    columns = {"row": pa.array(rows, pa.int32()), "weight": kept, "place": places, "gain": gains, "reason": told}
     con.register("new_selection", pa.table(columns))
-    query = """INSERT INTO selection_rows (selection, row, weight, place, gain)
-        SELECT ?, row, weight, place, gain FROM new_selection ORDER BY row"""
+    query = """INSERT INTO selection_rows (selection, row, weight, place, gain, reason)
+        SELECT ?, row, weight, place, gain, reason FROM new_selection ORDER BY row"""
     try:
         con.execute(query, [number])
     finally:
@@ -224,9 +268,20 @@ def _checked_order(rows: np.ndarray, order: np.ndarray | None, gains: np.ndarray
     return at.astype(np.int32), gained[at].astype(np.float64)
 
 
-def _check_text(text: str, what: str, longest: int) -> None:
+def _checked_reasons(rows: Sequence[int] | np.ndarray, reasons: Sequence[str] | None) -> pa.Array | None:
+    """The reasons in the order of ascending rows; None without any."""
+    if reasons is None:
+        return None
+    if len(reasons) != len(rows) or not all(isinstance(reason, str) for reason in reasons):
+        raise EngineError(
+            f"Reasons are texts, one per row: got {len(reasons):,} for {len(rows):,} rows. Nothing was saved."
+        )
+    return pa.array(reasons, pa.string()).take(pa.array(np.argsort(np.asarray(rows), kind="stable")))
+
+
+def _check_text(text: str, what: str, longest: int, *, untouched: str = "Nothing was saved.") -> None:
     if not text.strip() or text != text.strip() or len(text) > longest or not text.isprintable():
         raise EngineError(
             f"{what} needs a name of 1 to {longest} printable characters without spaces at the ends, got {text!r}. "
-            "Nothing was saved."
+            f"{untouched}"
         )

@@ -111,3 +111,74 @@ def test_selections_of_an_older_project_have_no_order_and_stay_whole(tmp_path, m
     kept = Project.open(old.path).selection("best")
     assert (kept.rows.tolist(), kept.weights.tolist()) == ([4, 9], [0.5, 1.5])
     assert (kept.order, kept.gains) == (None, None)
+
+
+def test_the_way_of_a_version_is_kept_event_by_event(filled):
+    filled.save_selection("best", spec={}, rows=[1, 2], by="Ada", reasons=["approved", "score"])
+    filled.propose_selection("best", by="Ada", note="please look")
+    assert filled.selection("best").state == "proposed"
+    returned = filled.return_selection("best", by="Bo", note="row 2 is odd")
+    assert (returned.state, returned.note, returned.approved_by) == ("returned", "row 2 is odd", None)
+    filled.propose_selection("best", by="Ada", note="row 2 is right: I checked")
+    approved = filled.approve_selection("best", by="Bo", note="fine", details={"rows": 2, "share": float("nan")})
+    assert [(e.kind, e.by) for e in approved.events] == [
+        ("proposed", "Ada"), ("returned", "Bo"), ("proposed", "Ada"), ("approved", "Bo")
+    ]  # fmt: skip
+    assert approved.events[-1].details == {"rows": 2, "share": None}
+    assert (approved.state, approved.approved_by, approved.note, approved.remark) == ("approved", "Bo", "fine", "")
+    assert approved.rows.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("before", "action", "told"),
+    [
+        ([], "return", "nobody proposed it"),
+        (["propose"], "propose", "waits to be approved or returned"),
+        (["propose", "return"], "approve", "was returned by Bo"),
+        (["propose", "return"], "return", "was returned by Bo"),
+        (["propose", "return"], "silent propose", "Answer that in a note"),
+        (["propose"], "silent return", "Say in a note why"),
+        (["approve"], "propose", "which froze it"),
+        (["approve"], "return", "which froze it"),
+        (["propose", "approve"], "approve", "was approved by Bo"),
+        ([], "nameless propose", "Nothing was proposed"),
+        (["propose"], "nameless approve", "Nothing was approved"),
+    ],
+)
+def test_what_the_state_does_not_allow_changes_nothing(filled, before, action, told):
+    filled.save_selection("best", spec={}, rows=[1], by="Ada")
+    methods = {"propose": filled.propose_selection, "approve": filled.approve_selection}
+    methods["return"] = filled.return_selection
+    for step in before:
+        methods[step]("best", by="Bo", note="a note")
+    known = filled.selection("best").events
+    *how, verb = action.split()
+    with pytest.raises(EngineError, match=told):
+        methods[verb]("best", by="" if how == ["nameless"] else "Cy", note="" if how == ["silent"] else "why")
+    assert filled.selection("best").events == known
+
+
+def test_who_approves_alone_is_said_and_rejected_rows_are_never_proposed(filled):
+    filled.save_selection("own", spec={}, rows=[1], by="Ada")
+    filled.propose_selection("own", by="Ada")
+    assert filled.approve_selection("own", by="Ada").remark == "approved by the person who proposed it"
+    filled.save_selection("quick", spec={}, rows=[1], by="Ada")
+    assert filled.approve_selection("quick", by="Ada").remark.startswith("approved without a proposal")
+    filled.save_selection("late", spec={}, rows=[1, 2], by="Ada")
+    filled.propose_selection("late", by="Ada")
+    filled.decide([2], "reject", by="Bo")
+    with pytest.raises(EngineError, match=r"1 rows that were rejected.*nothing was approved"):
+        filled.approve_selection("late", by="Bo")
+    assert filled.return_selection("late", by="Bo", note="row 2 is rejected").state == "returned"
+    with pytest.raises(EngineError, match="nothing was proposed"):
+        filled.propose_selection("late", by="Ada", note="again")
+    assert filled.selection("late").state == "returned"
+
+
+def test_reasons_stand_beside_their_rows_and_old_rows_have_none(filled):
+    filled.save_selection("why", spec={}, rows=[8, 1, 4], by="Ada", reasons=["last", "first", "middle"])
+    assert filled.selection("why").reasons.tolist() == ["first", "middle", "last"]
+    filled.save_selection("bare", spec={}, rows=[1], by="Ada")
+    assert filled.selection("bare").reasons is None
+    with pytest.raises(EngineError, match=r"got 1 for 2 rows. Nothing was saved"):
+        filled.save_selection("short", spec={}, rows=[1, 2], by="Ada", reasons=["one"])

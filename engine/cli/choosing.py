@@ -114,18 +114,6 @@ def decide(
 
 
 @app.command()
-def approve(
-    project: ProjectPath,
-    selection: SelectionName,
-    by: Annotated[str, typer.Option(metavar="NAME", help="Who approves.")],
-    comment: Annotated[str, typer.Option("--note", help="Anything to remember.")] = "",
-) -> None:
-    """Approve a selection as a whole, which freezes its latest version."""
-    saved = project_at(project).approve_selection(selection, by=by, note=comment)
-    note(f"{saved.name} version {saved.version}: approved by {saved.approved_by}")
-
-
-@app.command()
 def export(
     project: ProjectPath,
     selection: SelectionName,

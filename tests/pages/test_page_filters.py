@@ -16,7 +16,7 @@ MAP = "map-0123456789abcdef"
 
 @pytest.fixture
 def project(make_project: Callable[..., Project]) -> Project:
-    made = make_project()
+    made = make_project(full=True)
     made.decide([0, 1, 2], "approve", by="test")
     made.decide([3], "reject", by="test")
     return made
@@ -31,6 +31,7 @@ def _slow(project: Project, part: Filter) -> list[bool]:
     rows = project.rows(range(project.counts().pool))
     codes = project.decisions().tolist()
     low, high = (*part.values, None, None)[:2]
+    sigma = np.sqrt(run.variance if run.sigma is None else np.square(run.sigma)).tolist()
 
     def within(value: Any) -> bool:
         return value == value and (low is None or value >= low) and (high is None or value <= high)
@@ -39,6 +40,11 @@ def _slow(project: Project, part: Filter) -> list[bool]:
         "score": lambda i: within(values[i]),
         "rank": lambda i: values[i] == values[i] and within(ranked.index(values[i]) + 1),
         "words": lambda i: within(rows[i].words),
+        "number": lambda i: within({"chars": rows[i].chars, "uncertainty/landmark": sigma[i]}[part.subject]),
+        "value": lambda i: (
+            {"field/task": rows[i].fields["task"], "status/landmark": reads.STATUS[int(run.status[i])]}[part.subject]
+            in part.values
+        ),
         "field": lambda i: str(rows[i].fields[part.subject]) in part.values,
         "decision": lambda i: codes[i] in part.values,
         "cluster": lambda i: layout.cluster[i] in part.values,
@@ -56,6 +62,10 @@ def _slow(project: Project, part: Filter) -> list[bool]:
 
 
 EVERY_KIND = (
+    Filter("number", "chars", (24, 25)),
+    Filter("number", "uncertainty/landmark", (None, 0.2)),
+    Filter("value", "field/task", ("t1",)),
+    Filter("value", "status/landmark", ("exact", "unscorable")),
     Filter("score", "landmark/score", (0.0, None)),
     Filter("score", "landmark/maths", (-0.05, 0.05)),
     Filter("rank", "landmark/code", (1, 10)),

@@ -1,0 +1,66 @@
+"""The marks a row can carry, as flags: what the signals found, and the part it played in the latest run.
+
+A mark is a name of `MARKS`. Rows that signals or run do not cover carry none. Does not compute signals.
+"""
+
+import numpy as np
+
+from engine.curation.facts import ROLES, Facts
+from engine.data.surprise import THRESHOLD
+
+LEAK = 0.5
+"""The share of a target item's word sequences from which on a row counts as a leak."""
+SURPRISING = "surprising answer"
+MARKS = (
+    "near-duplicate",
+    "leak",
+    "looks truncated",
+    SURPRISING,
+    "landmark",
+    "audit",
+    "warm-up",
+    "truncated for the model",
+    "tuning",
+    "measured near the cut",
+    "labelled for the network",
+)
+
+
+def marked(facts: Facts, name: str) -> np.ndarray:
+    """bool over the covered rows: those that carry the mark `name` (one of `MARKS`), all False where unknown."""
+    found, guide = facts.marks(), facts.guide()
+    if found is not None and name == "near-duplicate":
+        return np.asarray(found.near_duplicate_of) >= 0
+    if found is not None and name == "leak":
+        return np.asarray(found.leak) >= LEAK
+    if found is not None and name == "looks truncated":
+        return np.asarray(found.looks_truncated, bool)
+    if guide is None:
+        return np.zeros(0, bool)
+    if name == SURPRISING:
+        return _surprising(facts, guide.artifact)
+    flag = {text: bit for bit, text in ROLES.items()}.get(name, 0)
+    return (np.asarray(facts.scores(guide.artifact).roles) & flag) > 0
+
+
+def version(facts: Facts) -> str:
+    """What besides the pool the marks depend on."""
+    guide = facts.guide()
+    return f"{facts.latest_signals()} {guide.artifact if guide else ''} {facts.latest_map()}"
+
+
+def whole(covered: np.ndarray, n: int) -> np.ndarray:
+    """The flags of all n rows: False for those that are not covered."""
+    return np.concatenate([covered[:n], np.zeros(max(0, n - len(covered)), bool)])
+
+
+def _surprising(facts: Facts, run: str) -> np.ndarray:
+    """Rows whose response is far less likely than those of their neighbours on the map, and is not merely cut off."""
+    values, found = facts.surprises(run), facts.marks()
+    if values is None:
+        return np.zeros(0, bool)
+    far = np.asarray(values) > THRESHOLD
+    if found is not None:
+        cut = np.asarray(found.looks_truncated, bool)[: len(far)]
+        far = far & ~np.pad(cut, (0, len(far) - len(cut)))
+    return far

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from engine.curation import columns, marks
+from engine.curation import columns, marks, search_filters
 from engine.curation.areas import polygon_mask
 from engine.curation.columns import decision_name
 from engine.curation.facts import POOL, STATUS, Facts, Scores
@@ -20,8 +20,9 @@ from engine.curation.marks import whole
 from engine.errors import EngineError
 
 Kind = Literal[
-    "lasso", "box", "score", "rank", "field", "cluster", "decision", "status", "mark", "words", "number", "value"
-]
+    "lasso", "box", "score", "rank", "field", "cluster", "decision", "status", "mark", "words", "number", "value",
+    "text", "similar", "contains",
+]  # fmt: skip
 LONGEST_LINK = 6000
 _OF_NUMBERS = {"lasso", "box", "score", "rank", "words", "cluster", "decision", "status", "number"}
 _LEAST = {"lasso": 6, "box": 4, "score": 2, "rank": 2, "words": 2, "number": 2}
@@ -36,7 +37,7 @@ class Filter:
     values (low, high) with None for open; rank: (first, last); words: (low, high); field: subject is the field's
     name, values its texts; cluster, decision and status: codes, status with the run as subject; mark: names of `MARKS`.
     number: subject is any column of numbers (`columns`), values (low, high); value: any column of categories, values
-    the names of those that pass.
+    the names of those that pass. text, similar and contains: what a search makes (`search_filters`).
     """
 
     kind: Kind
@@ -54,6 +55,8 @@ class Filter:
         least = _LEAST.get(self.kind, 1)
         if len(self.values) < least or (self.kind == "lasso" and len(self.values) % 2):
             raise EngineError(f"a {self.kind} filter with {len(self.values)} values says nothing; nothing was filtered")
+        if self.kind in search_filters.KINDS:
+            search_filters.check(self.kind, self.subject, self.values)
 
     @property
     def slot(self) -> tuple[str, str]:
@@ -67,6 +70,8 @@ def describe(part: Filter, clusters: Sequence[str] = ()) -> str:
         return f"{'Lasso' if part.kind == 'lasso' else 'Box'} on the map"
     if part.kind in _RANGES:
         return _range(part)
+    if part.kind in search_filters.KINDS:
+        return search_filters.describe(part.kind, part.subject, part.values)
     names = [value_name(part, value, clusters) for value in part.values]
     shown = ", ".join(_cut(name, 24) for name in names[:3])
     return f"{_title(part)}: {shown}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -171,6 +176,8 @@ def _version(facts: Facts, part: Filter) -> str:
         return facts.latest_map() or ""
     if part.kind in {"number", "value"}:
         return columns.version(facts, part.subject)
+    if part.kind in search_filters.KINDS:
+        return search_filters.version(facts, part.kind)
     return marks.version(facts) if part.kind == "mark" else ""
 
 
@@ -227,6 +234,10 @@ def _codes(codes: np.ndarray, part: Filter) -> np.ndarray:
     return np.isin(codes, np.asarray(part.values, np.int64))
 
 
+def _searched(facts: Facts, part: Filter) -> np.ndarray:
+    return search_filters.mask(facts, part.kind, part.subject, part.values)
+
+
 def _cluster(facts: Facts, part: Filter) -> np.ndarray:
     found = facts.layout()
     return _codes(found.cluster, part) if found else np.zeros(0, bool)
@@ -249,4 +260,5 @@ _MASKS: dict[str, Callable[[Facts, Filter], np.ndarray]] = {
     "words": lambda facts, part: _within(facts.column("words"), *part.values[:2]),
     "number": _number,
     "value": _value,
+    **dict.fromkeys(search_filters.KINDS, _searched),
 }

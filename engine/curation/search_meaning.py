@@ -94,7 +94,7 @@ def sample_vector(facts: Facts, row: int) -> Array:
 
 def likeness(values: Array, vector: Array, *, block: int = BLOCK) -> Array:
     """float32 (m,): the cosine of every row of `values` (m, d) with `vector` (d,); NaN for rows without features."""
-    asked = torch.from_numpy(np.asarray(vector, np.float32))
+    asked = torch.from_numpy(np.array(vector, np.float32))
     asked = asked / asked.norm().clamp(min=1e-30)
     out = np.empty(len(values), np.float32)
     for start in range(0, len(values), block):

@@ -107,7 +107,7 @@ def scan(
     found = []
     with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as threads:
         try:
-            for mask in threads.map(lambda each: test(_read(*each, columns)), work):
+            for mask in threads.map(lambda each: test(_read(each[0], each[1], columns)), work):
                 listener.check()
                 listener.advance(len(mask))
                 found.append(mask)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.parts import chips, job_panel, map_colours, map_view, reads, run_choice
+from pages.parts import chips, histograms, job_panel, map_colours, map_view, reads, run_choice
 from pages.parts.shell import open_page
 from pages.parts.words import plain
 
@@ -37,3 +37,5 @@ with open_page(
     with right:
         map_view.actions(project, found)
         map_view.panel(project, view)
+    st.subheader("Distributions", anchor=False)
+    histograms.panel(project, view, key="map")

@@ -1,34 +1,45 @@
-"""Compare: two runs side by side, and the samples they disagree about."""
+"""Compare: two or more runs side by side, where they part, and the samples behind any part."""
 
 import streamlit as st
 
-from pages.parts import comparison, reads
+from pages.parts import comparison, comparison_samples, comparison_where, kept, reads
 from pages.parts.mistakes import errors_shown
 from pages.parts.shell import empty, open_page
-from pages.parts.words import plain
 
 with open_page(
     "Compare",
-    "See how far two runs agree, and look at the samples they disagree about.",
+    "See how far runs agree, where they part, and look at the samples behind it.",
     needs=("project", "pool", "run"),
 ) as project:
     if len(reads.by_state(project, "runs")) < 2:
         empty("There is only one run", "Score again with another method, seed or target to have two.", "Score")
         st.stop()
-    one, two = comparison.choose(project)
-    with st.spinner("Comparing…"):
-        found = comparison.pair(project, one, two)
-    if len(found.rows) == 0:
-        empty("The two runs score no sample in common", "Choose another pair, or score again to cover the same rows.")
+    kept.restore("compare_", str(project.path))
+    views = comparison.choose(project)
+    if len(views) < 2:
+        empty("Choose at least two runs", "They are then compared pair by pair.")
         st.stop()
-    comparison.figures(found)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.markdown("**Overlap of the tops**")
-        comparison.curve(found, one, two)
-    with right:
-        st.markdown(f"**{plain(one.record.name)} against {plain(two.record.name)}**")
-        comparison.scatter(found, one, two)
-    st.subheader("Largest disagreements in rank", anchor=False)
-    with errors_shown():
-        comparison.disagreements(project, found, one, two)
+    with st.spinner("Comparing…"):
+        found = comparison.every(project, views)
+    if len(views) > 2:
+        comparison.overview(views, found)
+    one, two = comparison.choose_pair(views)
+    with st.spinner("Comparing…"):
+        figures, pair = comparison.figures_of(project, one, two), comparison.pair_of(project, one, two)
+    if figures.rows == 0:
+        empty("The two runs score no sample in common", "Choose another pair, or score again to cover the same rows.")
+        kept.keep("compare_", str(project.path))
+        st.stop()
+    st.subheader(comparison.title(one, two), anchor=False)
+    comparison.figures(figures)
+    blocks = {
+        "Samples": lambda: comparison_samples.explore(project, pair, one, two),
+        "Overlap of the tops": lambda: comparison.curves([one, two], {(0, 1): figures}),
+        "On the map": lambda: comparison_where.on_map(project, pair, one, two),
+        "By source or field": lambda: comparison_where.by_source(project, pair, one, two),
+    }
+    for tab, block in zip(st.tabs(list(blocks), key="comparing_tabs", on_change="rerun"), blocks.values()):
+        if tab.open:
+            with tab, errors_shown():
+                block()
+    kept.keep("compare_", str(project.path))

@@ -159,10 +159,10 @@ def by_group(found: Pair, codes: np.ndarray, groups: int, k: int) -> Groups:
     grouped = own >= 0
     own, lead = own[grouped], found.lead[grouped]
     sizes = np.bincount(own, minlength=groups)
-    tops = [np.bincount(own[found.ranks[grouped, side] <= k], minlength=groups) / max(1, k) for side in (0, 1)]
+    first, second = (np.bincount(own[found.ranks[grouped, side] <= k], minlength=groups) / max(1, k) for side in (0, 1))
     with np.errstate(invalid="ignore"):
         mean = np.bincount(own, weights=lead, minlength=groups) / sizes
-    return Groups(k, sizes, *tops, mean)
+    return Groups(k, sizes, first, second, mean)
 
 
 def on_plane(found: Pair, xy: np.ndarray, *, bins: int, least: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -43,13 +43,15 @@ def density(x: np.ndarray, y: np.ndarray, *, bins: int = BINS) -> Density:
     if not len(x):
         raise ValueError("no samples to count")
     bins = min(bins, len(x))
-    edges = [_edges(values, bins) for values in (x, y)]
-    cells = [np.clip(np.searchsorted(e[:-1], v, side="right") - 1, 0, bins - 1) for v, e in zip((x, y), edges)]
-    counts = np.bincount(cells[1] * bins + cells[0], minlength=bins * bins).reshape(bins, bins)
-    beyond = np.zeros(len(x), bool)
-    for values, ends in zip((x, y), edges):
-        beyond |= (values < ends[0]) | (values > ends[-1])
-    return Density(counts.astype(np.uint32), *edges, int(beyond.sum()))
+    across, up = _edges(x, bins), _edges(y, bins)
+    cells = _cells(y, up) * bins + _cells(x, across)
+    counts = np.bincount(cells, minlength=bins * bins).reshape(bins, bins)
+    beyond = (x < across[0]) | (x > across[-1]) | (y < up[0]) | (y > up[-1])
+    return Density(counts.astype(np.uint32), across, up, int(beyond.sum()))
+
+
+def _cells(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    return np.clip(np.searchsorted(edges[:-1], values, side="right") - 1, 0, len(edges) - 2)
 
 
 def inside(x: np.ndarray, y: np.ndarray, region: Region) -> np.ndarray:

@@ -1,145 +1,200 @@
-"""Two runs side by side: how far they agree in rank, where their tops overlap, and where they disagree most.
+"""Which runs are compared, and how far they agree: in figures, pair by pair, and by the overlap of their tops.
 
-Only rows that both runs score are compared. Ranks count from 1 for the highest among those. Notation: m compared rows.
+Only rows that both runs of a pair score are compared. Figures of a pair are small and kept for good, since artifacts
+never change; the ranks of its rows are large, so those of a few pairs are kept. Notation as in
+`engine.curation.agreement`.
 """
 
-from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
-from scipy.stats import spearmanr
 
-from engine.data.samples import prompt_text
+from engine.curation import agreement
+from engine.curation.agreement import Agreement, Pair
+from engine.errors import EngineError
 from engine.store.project import Project
-from pages.parts import filters, reads, run_choice, state
-from pages.parts.charts import CONFIG, GREY, LAYOUT, OCHRE, TEAL
+from pages.parts import reads, run_choice
+from pages.parts.charts import CONFIG, GREY, LAYOUT
+from pages.parts.colours import OKABE_ITO
 from pages.parts.run_choice import View
-from pages.parts.shell import PAGES
-from pages.parts.words import count, percent, plain, score, shorten
+from pages.parts.words import percent, plain, shorten
 
-SCATTERED = 20_000
-SHOWN = 100
-CURVE_POINTS = 80
-
-
-@dataclass(frozen=True)
-class Pair:
-    """`rows` int64 (m,) scored by both; `first` and `second` their scores, `ranks` int64 (m, 2); `spearman` or None."""
-
-    rows: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    ranks: np.ndarray
-    spearman: float | None
+MOST, USUAL = 6, 3  # runs compared at once, and those chosen at first
+MATRICES = {
+    "Spearman": "Rank correlation: 1 the same order, 0 none in common, -1 reversed.",
+    "Kendall": "Tau-b: the share of pairs of samples in the same order less the share in opposite order, ties aside.",
+    "Same in the top 10 %": "The share of each run's best tenth that both have; by chance 0.1.",
+    "Common samples": "How many samples both runs score; only those are compared.",
+}
+_LINES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 
 
-def choose(project: Project) -> tuple[View, View]:
-    """Two runs and one column that both have."""
+def choose(project: Project) -> list[View]:
+    """Draw the choice of runs and of the score they are compared by; the chosen runs, in the order chosen."""
     runs = {run.name: run for run in reversed(reads.by_state(project, "runs"))}
-    names = list(runs)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        one = st.selectbox("Run", names, key="compare_first", width=run_choice.WIDTH)
-        others = [name for name in names if name != one]
-        two = st.selectbox("Against", others, key="compare_second", width=run_choice.WIDTH)
-        first, second = (reads.scores(project, runs[name].artifact) for name in (one, two))
-        shared = [reads.AGGREGATE, *(name for name in first.sets if name in second.sets)]
+        known = [name for name in st.session_state.get("compare_runs", list(runs)[:USUAL]) if name in runs]
+        st.session_state["compare_runs"] = known  # a run that has gone since is not chosen any more
+        names = st.multiselect(
+            "Runs", list(runs), key="compare_runs", max_selections=MOST, width=620,
+            help=f"Two to {MOST}, pair by pair.", format_func=lambda name: shorten(name, 40),
+        )  # fmt: skip
+        found = _present(project, [runs[name] for name in names])
+        sets = [scores.sets for scores in found.values()]
+        shared = [reads.AGGREGATE, *(name for name in (sets[0] if sets else []) if all(name in own for own in sets))]
+        if st.session_state.get("compare_column") not in shared:
+            st.session_state["compare_column"] = reads.AGGREGATE
         column = st.selectbox(
             "Score of", shared, key="compare_column", width=run_choice.WIDTH,
-            format_func=lambda name: "overall" if name == reads.AGGREGATE else name,
+            format_func=lambda name: "overall" if name == reads.AGGREGATE else shorten(name, 40),
+            help="Overall, or a target set that all chosen runs have.",
         )  # fmt: skip
-    return View(runs[one], first, column), View(runs[two], second, column)
+    return [View(runs[name], scores, column) for name, scores in found.items()]
 
 
-def pair(project: Project, one: View, two: View) -> Pair:
-    """Compare the column of two runs; kept for good, since both artifacts never change."""
-    key = (two.scores.artifact, one.column)
-    return reads.by_artifact(project, one.scores.artifact, "pair", lambda _: compare(one.values, two.values), *key)
+def _present(project: Project, chosen: list[Any]) -> dict[str, reads.Scores]:
+    """The scores of the runs by name; one whose results are gone is left out, and that is said."""
+    found = {}
+    for run in chosen:
+        try:
+            found[run.name] = reads.scores(project, run.artifact)
+        except EngineError as error:
+            st.warning(plain(f"Run {run.name} is left out. {error}"))
+    return found
 
 
-def compare(one: np.ndarray, two: np.ndarray) -> Pair:
-    """Ranks and rank correlation (ties averaged) over the rows that both columns score."""
-    m = min(len(one), len(two))
-    rows = np.flatnonzero(np.isfinite(one[:m]) & np.isfinite(two[:m]))
-    first, second = np.asarray(one[rows], np.float64), np.asarray(two[rows], np.float64)
-    ranks = np.stack([reads.rank(first), reads.rank(second)], axis=1)
-    varied = len(rows) > 2 and np.ptp(first) > 0 and np.ptp(second) > 0
-    return Pair(rows, first, second, ranks, float(spearmanr(first, second).statistic) if varied else None)
+def figures_of(project: Project, one: View, two: View) -> Agreement:
+    """The agreement of two runs in their column, kept for good."""
+    return reads.by_artifact(
+        project, one.scores.artifact, "agreement",
+        lambda _: agreement.agreement(one.values, two.values, pair_of(project, one, two)),
+        two.scores.artifact, one.column,
+    )  # fmt: skip
 
 
-def overlap(ranks: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """The share of each run's best k that both have in common; float (len(k),)."""
-    both = np.sort(ranks.max(axis=1))
-    return np.searchsorted(both, k, side="right") / k
+def pair_of(project: Project, one: View, two: View) -> Pair:
+    """The rows that both runs score, with their ranks among them; kept for the latest pairs."""
+    return _pair(one, two, str(project.path), one.scores.artifact, two.scores.artifact, one.column)
 
 
-def figures(found: Pair) -> None:
-    """Rank correlation and overlap of the tops, in figures."""
-    m = len(found.rows)
-    tops = np.array([max(1, m // 100), max(1, m // 10)])
-    shares = overlap(found.ranks, tops)
-    places = st.columns(4)
-    places[0].metric("Compared samples", f"{m:,}", border=True, help="Scored by both runs.")
-    value = "–" if found.spearman is None else f"{found.spearman:.2f}"
-    places[1].metric("Spearman", value, border=True, help="1: the same order; 0: none in common; -1: reversed.")
-    places[2].metric("Same in the top 1 %", percent(shares[0], 0), border=True, help="By chance: 1 %.")
-    places[3].metric("Same in the top 10 %", percent(shares[1], 0), border=True, help="By chance: 10 %.")
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _pair(_one: View, _two: View, path: str, first: str, second: str, column: str) -> Pair:
+    return agreement.pair(_one.values, _two.values)
 
 
-def curve(found: Pair, one: View, two: View) -> None:
-    """The overlap of the tops against their size, with what chance would give."""
-    m = len(found.rows)
-    k = np.unique(np.geomspace(1, m, CURVE_POINTS).astype(np.int64))
+def every(project: Project, views: list[View]) -> dict[tuple[int, int], Agreement]:
+    """The agreement of all pairs of the chosen runs."""
+    return {(a, b): figures_of(project, views[a], views[b]) for a, b in combinations(range(len(views)), 2)}
+
+
+def overview(views: list[View], found: dict[tuple[int, int], Agreement]) -> None:
+    """All pairs at once: a matrix of one figure, and the overlap of their tops."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.session_state.setdefault("compare_figure", "Spearman")
+        shown = st.segmented_control("Figure", list(MATRICES), key="compare_figure", required=True)
+        _matrix(views, found, str(shown))
+        st.caption(MATRICES[str(shown)])
+    with right:
+        st.markdown("**Overlap of the tops as they grow**")
+        curves(views, found)
+
+
+def _matrix(views: list[View], found: dict[tuple[int, int], Agreement], shown: str) -> None:
+    r = len(views)
+    values = np.full((r, r), np.nan, np.float32)
+    for (a, b), pair in found.items():
+        values[a, b] = values[b, a] = _value(pair, shown)
+    names = [axis_name(view, 24) for view in views]
+    amounts = shown == "Common samples"
+    ends = {"zmin": 0} if amounts else {"zmin": -1, "zmax": 1, "zmid": 0}
+    scale = [[0, "#e9eef0"], [1, "#0f6b6b"]] if amounts else [[0, "#DD7414"], [0.5, "#C9CDD2"], [1, "#2F7CC0"]]
+    form = "%{z:,.0f}" if amounts else "%{z:.2f}"
+    heat: Any = go.Heatmap(
+        z=values, x=list(range(r)), y=list(range(r)), colorscale=scale, showscale=False, xgap=2, ygap=2,
+        texttemplate=form, hovertemplate=f"{form}<extra></extra>", **ends,
+    )  # fmt: skip
+    figure = go.Figure(heat)
+    axis = {"tickvals": list(range(r)), "ticktext": names, "showgrid": False, "zeroline": False}
+    figure.update_layout(**LAYOUT, height=80 + 52 * r, xaxis=axis, yaxis=axis | {"autorange": "reversed"})
+    st.plotly_chart(figure, config=CONFIG, key="comparing_matrix")
+
+
+def _value(pair: Agreement, shown: str) -> float:
+    if shown == "Common samples":
+        return float(pair.rows)
+    if shown.startswith("Same"):
+        return pair.top(0.1)[1] if pair.rows else np.nan
+    value = pair.spearman if shown == "Spearman" else pair.kendall
+    return np.nan if value is None else value
+
+
+def curves(views: list[View], found: dict[tuple[int, int], Agreement]) -> None:
+    """The overlap of the tops against their size, one line per pair, with what chance would give."""
     figure = go.Figure()
-    figure.add_scatter(x=k, y=overlap(found.ranks, k), mode="lines", line_color=TEAL, name="runs")
-    figure.add_scatter(x=k, y=k / m, mode="lines", line={"color": GREY, "dash": "dot"}, name="chance")
-    figure.update_layout(**{**LAYOUT, "showlegend": True}, height=320, xaxis_type="log", xaxis_title="best k of each",
-                         yaxis_title="share in common", yaxis_range=[0, 1.02])  # fmt: skip
-    st.plotly_chart(figure, config=CONFIG, key=f"curve_{one.record.name}_{two.record.name}_{one.column}")
+    pairs = {key: pair for key, pair in found.items() if pair.rows}
+    for number, ((a, b), pair) in enumerate(pairs.items()):
+        line = {"color": OKABE_ITO[number % len(OKABE_ITO)], "dash": _LINES[number // len(OKABE_ITO) % len(_LINES)]}
+        name = f"{axis_name(views[a], 18)} and {axis_name(views[b], 18)}"
+        figure.add_scatter(x=pair.k, y=pair.overlap.astype(np.float32), mode="lines", line=line, name=name)
+    if pairs:
+        largest = max(pairs.values(), key=lambda pair: pair.rows)
+        chance = (largest.k / largest.rows).astype(np.float32)
+        figure.add_scatter(x=largest.k, y=chance, mode="lines", line={"color": GREY, "dash": "dot"}, name="chance")
+    legend = {"orientation": "h", "yanchor": "top", "y": -0.25, "x": 0}
+    figure.update_layout(**{**LAYOUT, "showlegend": True}, height=380, xaxis_type="log", xaxis_title="best k of each",
+                         yaxis_title="share in common", yaxis_range=[0, 1.02], legend=legend)  # fmt: skip
+    st.plotly_chart(figure, config=CONFIG, key="comparing_curves")
 
 
-def scatter(found: Pair, one: View, two: View) -> None:
-    """The two scores of every compared sample; of many, a seeded sample is drawn and said."""
-    m = len(found.rows)
-    drawn = np.arange(m) if m <= SCATTERED else np.random.default_rng(0).choice(m, SCATTERED, replace=False)
-    x, y = found.first[drawn].astype(np.float32), found.second[drawn].astype(np.float32)
-    figure = go.Figure(go.Scattergl(x=x, y=y, mode="markers", marker={"size": 3, "color": OCHRE, "opacity": 0.5}))
-    figure.update_layout(**LAYOUT, height=320, xaxis_title=_axis(one), yaxis_title=_axis(two))
-    st.plotly_chart(figure, config=CONFIG, key=f"scatter_{one.record.name}_{two.record.name}_{one.column}")
-    if m > SCATTERED:
-        st.caption(f"{SCATTERED:,} of {count(m, 'sample')} are drawn, taken at random.")
+def figures(found: Agreement) -> None:
+    """One pair in figures, each with what it would be without any relation."""
+    places = st.columns(5)
+    places[0].metric("Compared samples", f"{found.rows:,}", border=True, help="Scored by both runs.")
+    places[1].metric("Spearman", _shown(found.spearman), border=True, help=MATRICES["Spearman"])
+    places[2].metric("Kendall", _shown(found.kendall), border=True, help=MATRICES["Kendall"])
+    for place, share in zip(places[3:], (0.01, 0.1)):
+        k, value = found.top(share)
+        place.metric(f"Same in the top {share:.0%}".replace("%", " %"), percent(value, 0), border=True,
+                     help=f"Of each run's best {k:,}; by chance {percent(k / found.rows, 0)}.")  # fmt: skip
+    if found.reason:
+        st.caption(f"No rank correlation: {found.reason}.")
+    elif found.biased is not None and found.biased_by_chance is not None:
+        st.caption(
+            f"Rank-biased overlap {found.biased:.2f} for a reader who looks at {found.depth:,} on average, the top "
+            f"counting most; unrelated runs would have {found.biased_by_chance:.2f}."
+        )
 
 
-def _axis(view: View) -> str:
-    return f"{view.record.name}{f' ({view.unit})' if view.unit else ''}".replace("<", "‹").replace(">", "›")
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
-def disagreements(project: Project, found: Pair, one: View, two: View) -> None:
-    """The samples whose ranks differ most; a click on a line opens the sample in Review."""
-    apart = np.abs(found.ranks[:, 0] - found.ranks[:, 1])
-    worst = np.argsort(-apart, kind="stable")[:SHOWN]
-    rows = found.rows[worst]
-    decisions = reads.decisions(project)
-    first, second = shorten(one.record.name, 30), shorten(two.record.name, 30)
-    table: list[dict[str, Any]] = [
-        {
-            "Sample": shorten(stored.id, 40),
-            f"Rank in {first}": int(found.ranks[at, 0]),
-            f"Rank in {second}": int(found.ranks[at, 1]),
-            f"Score in {first}": score(found.first[at]),
-            f"Score in {second}": score(found.second[at]),
-            "Decision": filters.decision_name(int(decisions[row])),
-            "Prompt": shorten(prompt_text(stored.messages), 100),
-        }
-        for at, row, stored in zip(worst.tolist(), rows.tolist(), reads.samples(project, rows.tolist()))
-    ]
-    event = st.dataframe(table, hide_index=True, on_select="rerun", selection_mode="single-row", key="compare_rows")
-    chosen = event["selection"]["rows"]
-    if not chosen:
-        st.caption("Click the box before a line to open that sample in Review.")
-        return
-    sample = reads.sample(project, int(rows[chosen[0]]))
-    if st.button(plain(f"Open {shorten(sample.id, 40)} in Review"), key="compare_open", icon=":material/rate_review:"):
-        state.put("sample", sample.id)
-        st.switch_page(next(path for path, name, _ in PAGES if name == "Review"))
+def axis_name(view: View, limit: int = 40) -> str:
+    """A run's name where Plotly shows it, which reads a little HTML: angle brackets and ampersands are taken out."""
+    return shorten(view.record.name, limit).replace("<", "‹").replace(">", "›").replace("&", "+")
+
+
+def choose_pair(views: list[View]) -> tuple[View, View]:
+    """Two of the chosen runs to look at closely; of two, both."""
+    if len(views) == 2:
+        return views[0], views[1]
+    names = [view.record.name for view in views]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        first = _one("Look closely at", "compare_first", names, width=run_choice.WIDTH)
+        second = _one("against", "compare_second", [n for n in names if n != first], width=run_choice.WIDTH)
+    return views[names.index(first)], views[names.index(second)]
+
+
+def _one(label: str, key: str, names: list[str], *, width: int) -> str:
+    if st.session_state.get(key) not in names:
+        st.session_state[key] = names[0]
+    return str(st.selectbox(label, names, key=key, width=width, format_func=lambda n: shorten(n, 40)))
+
+
+def title(one: View, two: View) -> str:
+    """The pair in words, escaped."""
+    return f"{plain(shorten(one.record.name))} against {plain(shorten(two.record.name))}"

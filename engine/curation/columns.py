@@ -1,9 +1,10 @@
 """Every column one can filter, colour, draw a histogram or set quotas by, under one name.
 
 Names: `words`, `chars`, `file`, `decision`, `cluster`, `signal/MARK`, `score/RUN/COLUMN`, `rank/RUN/COLUMN`,
-`uncertainty/RUN`, `status/RUN`, `field/NAME` (an original field of the rows). A column is of numbers (float32 (n,),
-NaN where a row has none), of categories, or a flag, which is both: 1 and 0, or yes and no. The kind of a field is not
-known before it is read (None). Notation as in `facts`. Does not filter (`filters`) and does not draw.
+`uncertainty/RUN`, `status/RUN`, `selection/VERSION/NAME` (whether a row is in that version of a selection),
+`weight/VERSION/NAME` (its weight there), `field/NAME` (an original field of the rows). A column is of numbers
+(float32 (n,), NaN where a row has none), of categories, or a flag, which is both: 1 and 0, or yes and no. The kind of
+a field is not known before it is read (None). Notation as in `facts`. Does not filter (`filters`) and does not draw.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from engine.curation import marks
 from engine.curation.facts import AGGREGATE, NOTHING, POOL, STATUS, Array, Categories, Facts, Scores, coded
 from engine.errors import EngineError
 from engine.store.decisions import DECISIONS
+from engine.store.selections import Selection
 
 Kind = Literal["number", "category", "flag"]
 DECISION_NAMES = {"none": "undecided", "approve": "approved", "reject": "rejected", "skip": "skipped"}
@@ -52,6 +54,11 @@ def listed(facts: Facts) -> list[Column]:
     if facts.latest_map() is not None:
         found.append(Column("cluster", "Cluster", "Map", "category"))
     found += [Column(f"signal/{name}", name, "Signal", "flag") for name in marks.MARKS]
+    for selection in reversed(facts.selections()):
+        place, title = f"{selection.version}/{selection.name}", f"{selection.name}, version {selection.version}"
+        found.append(Column(f"selection/{place}", f"In {title}", "Selection", "flag"))
+        if selection.weights is not None:
+            found.append(Column(f"weight/{place}", f"Weight in {title}", "Selection", "number"))
     return found + [Column(f"field/{name}", name, "Field", None) for name in facts.fields()]
 
 
@@ -116,6 +123,8 @@ def version(facts: Facts, name: str) -> str:
         return facts.run(rest.partition("/")[0]).artifact
     if family == "cluster":
         return facts.latest_map() or ""
+    if family in ("selection", "weight"):
+        return _selection(facts, rest).created
     return marks.version(facts) if family == "signal" else ""
 
 
@@ -150,6 +159,28 @@ def _uncertain(facts: Facts, rest: str) -> Array:
     values = _uncertainty(facts.scores(facts.run(rest).artifact))
     if values is None:
         raise EngineError(f"The run {rest!r} does not say how uncertain its scores are. Nothing was changed.")
+    return values
+
+
+def _selection(facts: Facts, rest: str) -> Selection:
+    version, _, name = rest.partition("/")
+    found = next((s for s in facts.selections() if s.name == name and str(s.version) == version), None)
+    if found is None:
+        raise EngineError(f"There is no version {version} of a selection {name!r} (any more). Nothing was changed.")
+    return found
+
+
+def _chosen(facts: Facts, rest: str) -> Array:
+    inside = np.zeros(facts.n, bool)
+    inside[_selection(facts, rest).rows] = True
+    return inside
+
+
+def _weights(facts: Facts, rest: str) -> Array:
+    found, values = _selection(facts, rest), np.full(facts.n, np.nan, np.float32)
+    if found.weights is None:
+        raise EngineError(f"The selection {found.name!r} has no weights. Nothing was changed.")
+    values[found.rows] = found.weights
     return values
 
 
@@ -193,8 +224,8 @@ def _clusters(facts: Facts, _: str) -> Categories:
     return _named(np.asarray(found.cluster), list(found.labels), facts.n, missing=NOTHING)
 
 
-def _flags(facts: Facts, name: str) -> Categories:
-    return _named(_flag(facts, name).astype(np.int32), ["no", "yes"], facts.n, missing="")
+def _yes_or_no(flags: Array) -> Categories:
+    return _named(flags.astype(np.int32), ["no", "yes"], len(flags), missing="")
 
 
 _NUMBERS: dict[str, Callable[[Facts, str], Array]] = {
@@ -204,12 +235,15 @@ _NUMBERS: dict[str, Callable[[Facts, str], Array]] = {
     "rank": _rank,
     "uncertainty": _uncertain,
     "signal": _flag,
+    "selection": _chosen,
+    "weight": _weights,
 }
 _CATEGORIES: dict[str, Callable[[Facts, str], Categories]] = {
     "file": lambda facts, _: facts.remember(POOL, "file categories", lambda: coded(facts.column("file"))),
     "decision": _decisions,
     "status": _status,
     "cluster": _clusters,
-    "signal": _flags,
+    "signal": lambda facts, name: _yes_or_no(_flag(facts, name)),
+    "selection": lambda facts, rest: _yes_or_no(_chosen(facts, rest)),
     "field": lambda facts, name: facts.categories(name),
 }

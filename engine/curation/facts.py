@@ -21,6 +21,7 @@ from engine.errors import EngineError
 from engine.store import artifacts
 from engine.store.project import Project
 from engine.store.records import RunRecord
+from engine.store.selections import Selection
 
 T = TypeVar("T")
 Array = np.ndarray
@@ -208,6 +209,10 @@ class Facts:
             return best_first[: int(np.isfinite(values).sum())]
 
         return self.remember(artifact, "order", compute, column)
+
+    def selections(self) -> list[Selection]:
+        """All versions of all selections, in order of saving."""
+        return self.remember(STATE, "selections", self.project.selections)
 
     def latest_map(self) -> str | None:
         """The artifact of the map recorded last, or None."""

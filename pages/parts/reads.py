@@ -46,7 +46,7 @@ class CachedFacts(Facts):
 
     def remember(self, scope: str, name: str, compute: Callable[[], T], *args: Any) -> T:
         """As `Facts.remember`; what belongs to the catalogue's state is read in groups."""
-        if scope == STATE and name in _GROUP_OF and not args:
+        if scope == STATE and not args and (name in _GROUP_OF or name == "selections"):
             return by_state(self.project, name)
         if scope == STATE:
             return by_stamp(self.project, name, compute, *args)

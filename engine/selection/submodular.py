@@ -2,17 +2,20 @@
 
 Notation as in `strategies`, `kernels` and `objectives`. Included rows are taken first and count towards k; excluded
 rows are never taken and are represented all the same, unless `represented` leaves them out. A row without features is
-taken only if included. METHODS section 2, "Subset selection". Pure functions of arrays: knows no decisions.
+taken only if included. In place of k stands a `Room` where the budget is of tokens or words, or there are quotas.
+METHODS section 2, "Subset selection". Pure functions of arrays: knows no decisions.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
 
 from engine.errors import EngineError
 from engine.progress import Reporter
+from engine.selection.account import Account
 from engine.selection.greedy import Picks, lazy_greedy, sample_size, stochastic_greedy
 from engine.selection.kernels import Kernel
 from engine.selection.menu import GREEDY_NAMES, Greedy
@@ -25,6 +28,7 @@ from engine.selection.objectives import (
     mutual_information,
     quality_of,
 )
+from engine.selection.room import Room
 from engine.selection.strategies import Chosen, Rows, masks_of, wanted_of
 
 Submodular = Literal["facility-location", "mutual-information", "conditional-gain", "graph-cut", "diverse"]
@@ -48,7 +52,7 @@ class _Asked:
 
 def select_submodular(
     kernel: Kernel,
-    k: int,
+    k: int | Room,
     *,
     strategy: Submodular,
     score: np.ndarray | None = None,
@@ -64,12 +68,14 @@ def select_submodular(
     nu: float = 1.0,
     cut: float = 2.0,
     tradeoff: float = 0.5,
+    ties: Rows = None,
     reporter: Reporter | None = None,
 ) -> Chosen:
     """The included rows and those that add most to the objective of `strategy`, k in all, with `order` and `gains`.
 
     `target_best` (n,) is what `mutual-information` needs, `owned_best` (n,) `conditional-gain`, `score` (n,)
     `diverse` (rows of NaN are not chosen); each is refused elsewhere. `represented` bool (n,) is V, all rows if None.
+    Rows that add equally much go by `ties` (n,), highest first, then by row.
     `greedy` auto is lazy up to `LAZY_UP_TO` candidates and stochastic beyond; the notes say which it was.
     Raises `EngineError` as `select_top` does, and on what the objectives refuse.
     """
@@ -79,24 +85,58 @@ def select_submodular(
     able = kernel.usable if score is None else kernel.usable & ~np.isnan(_row_values(score, len(kernel)))
     candidates = np.flatnonzero(free & able)
     lacking = "features" if score is None else "features or a score"
-    wanted = wanted_of(k, inside, len(candidates), lacking=lacking)
+    room = k if isinstance(k, Room) else None
+    expected = k if not isinstance(k, Room) else max(k.expected(candidates), len(inside) + 1)
+    wanted = expected - len(inside) if room else wanted_of(expected, inside, len(candidates), lacking=lacking)
     shown = None if represented is None else _row_values(represented, len(kernel)).astype(bool)
     if strategy == "graph-cut" and shown is not None and not shown[np.concatenate([inside, candidates])].all():
         raise EngineError(
             "Graph cut needs all rows that may be chosen to be represented, or adding a row could make the choice "
             "worth less. Exclude the others; nothing was selected."
         )
-    asked = _Asked(kernel, k, shown, own, eta, nu, cut, tradeoff)
+    asked = _Asked(kernel, expected, shown, own, eta, nu, cut, tradeoff)
     lazily = greedy == "lazy" or (greedy == "auto" and len(candidates) <= LAZY_UP_TO)
-    objective = _OBJECTIVES[strategy](asked)
-    if lazily:
-        picks = lazy_greedy(objective, k, candidates=candidates, start=inside, reporter=reporter)
-    else:
-        picks = stochastic_greedy(
-            objective, k, candidates=candidates, start=inside, epsilon=epsilon, seed=seed, reporter=reporter
-        )
+    search = _Search(lazily, candidates, inside, epsilon, seed, ties, reporter)
+    made = partial(_OBJECTIVES[strategy], asked)
+    picks = search.run(made(), expected) if room is None else _in_room(search, made, room, expected)
     how = _lazy_note() if lazily else _stochastic_note(sample_size(len(candidates), wanted, epsilon), epsilon)
     return _chosen(picks, len(inside), (how, *_notes(picks, kernel)))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How the rows are searched; see `greedy`."""
+
+    lazily: bool
+    candidates: np.ndarray
+    inside: np.ndarray
+    epsilon: float
+    seed: int
+    ties: Rows
+    reporter: Reporter | None
+
+    def run(self, objective: Objective, k: int, *, account: Account | None = None, expected: int = 0) -> Picks:
+        """k rows, or as many as the account lets in."""
+        common = {"candidates": self.candidates, "start": self.inside, "ties": self.ties, "account": account}
+        if self.lazily:
+            return lazy_greedy(objective, k, reporter=self.reporter, **common)  # type: ignore[arg-type]
+        drawn = {"epsilon": self.epsilon, "seed": self.seed, "expected": expected}
+        return stochastic_greedy(objective, k, reporter=self.reporter, **common, **drawn)  # type: ignore[arg-type]
+
+
+def _in_room(search: _Search, objective: Callable[[], Objective], room: Room, expected: int) -> Picks:
+    """As many rows as fit; once more with all of the budget held where quotas on several columns ended it early."""
+    inside, candidates = search.inside, search.candidates
+    order = candidates if search.ties is None else candidates[np.argsort(-search.ties[candidates], kind="stable")]
+    most = len(inside) + len(candidates)
+    most = min(most, room.budget) if room.exact else most
+    account = room.account(inside, order)
+    picks = search.run(objective(), most, account=account, expected=expected)
+    if room.tangled and room.short(account.counted) and len(inside) + len(candidates) >= room.budget:
+        account = room.account(inside, order, exactly=True)
+        picks = search.run(objective(), most, account=account, expected=expected)
+    room.refuse(account.counted, len(inside) + len(candidates))
+    return picks
 
 
 def knee(gains: np.ndarray) -> int:

@@ -3,13 +3,16 @@
 Every function takes n values and returns RGBA, uint8 (n, 4), with a `Legend`. The palettes can be told apart with
 the common colour deficiencies: blue to orange around zero for signed values, one dark-to-bright ramp (cividis) for
 amounts, Okabe and Ito's eight for categories. Ramps have 255 steps, so that colours travel as one byte per point.
-Rows without a value are a faint grey that no ramp contains. `dark` chooses the ramps for a dark background.
+Rows without a value are a faint grey that no ramp contains. `dark` chooses the ramps for a dark background; a map
+with a legend changes to the other ramp by itself where the browser's background differs from that.
+
+A `Channel` is a second quantity that points can show beside their colour, by opacity or by size (see point_map.py).
 
 Does not know what a score is and draws nothing itself, save `draw_legend`, which shows text as text only.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -35,16 +38,23 @@ _RAMPS: Mapping[tuple[str, bool], tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One category of a legend: its colour (#rrggbb), its name and how many rows have it."""
+    """One category of a legend: its colour (#rrggbb), its name and how many rows have it.
+
+    `code` is the category's, -1 for rows of none; None, for what stands for several, can't be clicked in the map.
+    """
 
     colour: str
     text: str
     count: int
+    code: int | None = None
 
 
 @dataclass(frozen=True)
 class Legend:
-    """What the colours mean. `stops` is a ramp from left to right, `ticks` are (0..1, text) along it."""
+    """What the colours mean. `stops` is a ramp from left to right, `ticks` are (0..1, text) along it.
+
+    `clipped`: whether values lie below the first tick, and above the last; they have the end colours.
+    """
 
     kind: Kind
     title: str
@@ -53,6 +63,34 @@ class Legend:
     ticks: tuple[tuple[float, str], ...] = ()
     entries: tuple[Entry, ...] = ()
     note: str = ""
+    clipped: tuple[bool, bool] = (False, False)
+
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """A quantity shown beside the colour: `values` 0..1 (n,), NaN for none, and what 0 (`low`) and 1 (`high`) mean."""
+
+    values: NDArray[np.floating[Any]]
+    title: str
+    low: str = "low"
+    high: str = "high"
+
+
+def channel(
+    values: NDArray[np.floating[Any]], *, title: str, unit: str = "", upper: float = 99.0, from_zero: bool = True
+) -> Channel:
+    """A channel of amounts such as standard deviations or weights: 0, or the least value, to percentile `upper`.
+
+    Rows without a finite value have none. Where all values are the same, all are at the lower end.
+    """
+    finite = _finite(values)
+    low = 0.0 if from_zero or not finite.size else float(finite.min())
+    high = max(low, float(np.percentile(finite, upper))) if finite.size else low
+    beyond = bool(finite.size and float(finite.max()) > high)
+    span = high - low or 1.0
+    scaled = np.where(np.isfinite(values), (values - np.float32(low)) / np.float32(span), np.nan).astype(np.float32)
+    ends = [f"{_number(v, signed=False, span=span)} {unit}".strip() for v in (low, high)]
+    return Channel(np.clip(scaled, 0.0, 1.0), title, ends[0], f"≥ {ends[1]}" if beyond else ends[1])
 
 
 def diverging(
@@ -114,17 +152,19 @@ def categorical(
     if len(counts) > len(names):
         raise ValueError(f"Codes reach {len(counts) - 1}, but there are {len(names)} names.")
     chosen = _category_colours(counts, names, min(most, len(OKABE_ITO)), fixed or {})
-    table = np.array(
-        [*[(*_rgb(chosen.get(i, OTHER)), 255) for i in range(len(names))], (*_rgb(MISSING), MISSING_ALPHA)]
-    )
-    rgba = _looked_up(table.astype(np.uint8), np.where(codes >= 0, codes, len(names)))
-    entries = [Entry(colour, names[i], int(counts[i])) for i, colour in chosen.items()]
-    rest = [i for i in range(len(names)) if i not in chosen and counts[i]]
-    if rest:
-        entries.append(Entry(OTHER, f"other ({len(rest)})", int(counts[rest].sum())))
+    table = np.tile(np.array([*_rgb(OTHER), 255], dtype=np.uint8), (len(names) + 1, 1))
+    for code, colour in chosen.items():
+        table[code, :3] = _rgb(colour)
+    table[len(names)] = (*_rgb(MISSING), MISSING_ALPHA)
+    rgba = _looked_up(table, np.where(codes >= 0, codes, len(names)))
+    entries = [Entry(colour, names[i], int(counts[i]), i) for i, colour in chosen.items()]
+    rest = counts.copy()
+    rest[list(chosen)] = 0
+    if rest.any():
+        entries.append(Entry(OTHER, f"other ({np.count_nonzero(rest):,})", int(rest.sum())))
     missing = int((codes < 0).sum())
     if missing:
-        entries.append(Entry(MISSING, "none", missing))
+        entries.append(Entry(MISSING, "none", missing, -1))
     return rgba, Legend("categorical", title, entries=tuple(entries))
 
 
@@ -132,21 +172,47 @@ def draw_legend(legend: Legend) -> None:
     """Show a legend; names are shown as text, whatever they contain."""
     from pages.parts.point_map import mount
 
-    mount(
-        data={
-            "kind": "legend",
-            "title": legend.title,
-            "unit": legend.unit,
-            "stops": list(legend.stops),
-            "ticks": [[place, text] for place, text in legend.ticks],
-            "entries": [[entry.colour, entry.text, entry.count] for entry in legend.entries],
-            "note": legend.note,
-        }
-    )
+    mount(data=legend_message(legend))
+
+
+def legend_message(
+    legend: Legend,
+    *,
+    chosen: Collection[int] = (),
+    uncertainty: Channel | None = None,
+    weights: Channel | None = None,
+) -> dict[str, Any]:
+    """What the component draws a legend from; entries are [colour, text, count, can be clicked, is chosen]."""
+    lines = {"uncertainty": uncertainty, "weights": weights}
+    entries = [
+        [entry.colour, entry.text, entry.count, entry.code is not None, index in chosen]
+        for index, entry in enumerate(legend.entries)
+    ]
+    return {
+        "kind": "legend",
+        "title": legend.title,
+        "unit": legend.unit,
+        "stops": list(legend.stops),
+        "ramps": [_RAMPS[legend.kind, dark] for dark in (False, True)] if legend.stops else None,
+        "ticks": _end_signs(legend),
+        "entries": entries,
+        "note": legend.note,
+        **{name: line and {"title": line.title, "low": line.low, "high": line.high} for name, line in lines.items()},
+    }
+
+
+def _end_signs(legend: Legend) -> list[list[Any]]:
+    """The ticks as [place, text]; "≤" and "≥" where values lie beyond an end."""
+    ticks = [[place, text] for place, text in legend.ticks]
+    if ticks and legend.clipped[0]:
+        ticks[0][1] = f"≤ {ticks[0][1]}"
+    if ticks and legend.clipped[1]:
+        ticks[-1][1] = f"≥ {ticks[-1][1]}"
+    return ticks
 
 
 def is_dark() -> bool:
-    """Whether the page is shown on a dark background."""
+    """Whether the page is shown on a dark background; not yet known in a session's first run, which says light."""
     return st.context.theme.type == "dark"
 
 
@@ -154,12 +220,13 @@ def _category_colours(
     counts: NDArray[np.int64], names: Sequence[str], most: int, fixed: Mapping[str, str]
 ) -> dict[int, str]:
     """Colour by category number, commonest first; ties by number."""
-    order = [int(i) for i in np.lexsort((np.arange(len(counts)), -counts)) if counts[i]]
+    order = np.lexsort((np.arange(len(counts)), -counts))[: np.count_nonzero(counts)]
+    places = {code for code in order.tolist() if names[code] in fixed} if fixed else set()
     free = [colour for colour in OKABE_ITO if colour not in fixed.values()]
-    own = [i for i in order if names[i] not in fixed]
+    own = [code for code in order[: most + 1 + len(places)].tolist() if code not in places]
     shown = own if len(own) <= most else own[: most - 1] if most > 1 else []
-    given = dict(zip(shown, free))
-    return {i: fixed.get(names[i]) or given[i] for i in order if names[i] in fixed or i in given}
+    given = {**dict(zip(shown, free)), **{code: fixed[names[code]] for code in places}}
+    return {code: given[code] for code in sorted(given, key=lambda code: (-counts[code], code))}
 
 
 def _ramped(
@@ -169,17 +236,17 @@ def _ramped(
     table = np.concatenate([_ramp(stops), [[*_rgb(MISSING), MISSING_ALPHA]]]).astype(np.uint8)
     known = np.isfinite(values)
     sure = np.where(known, values, low).astype(np.float64)
-    beyond = int(((sure < low) | (sure > high)).sum())
+    below, above = int((sure < low).sum()), int((sure > high).sum())
     step = np.rint((np.clip(sure, low, high) - low) * ((_STEPS - 1) / (high - low))).astype(np.uint8)
     step[~known] = _STEPS
     missing = int(len(values) - known.sum())
     notes = []
-    if beyond:
-        notes.append(f"{beyond:,} beyond percentiles {clip[0]:g} and {clip[1]:g} have the end colours")
+    if below or above:
+        notes.append(f"{below + above:,} beyond percentiles {clip[0]:g} and {clip[1]:g} have the end colours")
     if missing:
         notes.append(f"{missing:,} without a value are faint grey")
-    described = Legend(legend.kind, legend.title, legend.unit, stops=stops, ticks=legend.ticks, note="; ".join(notes))
-    return _looked_up(table, step), described
+    ends = (below > 0, above > 0)
+    return _looked_up(table, step), replace(legend, stops=stops, note="; ".join(notes), clipped=ends)
 
 
 def _looked_up(table: Colours, step: NDArray[np.integer[Any]]) -> Colours:

@@ -9,13 +9,22 @@ is applied here, to all rows, drawn or not. Positions, colours and the rest trav
 component, two of which show nothing), so that hovering sends a few hundred bytes and a new colouring does not send
 the positions again. Text is shown as text, never as markup.
 
+Besides colour, points can show an `uncertainty` (fainter and greyer; hollow where there is room) and `weights` (as
+size), each a `colours.Channel`. With `legend` the map explains itself below the plane: an entry of a category with a
+`code` is a button, and a click on it comes back as its number:
+
+    if event.legend is not None: code = legend.entries[event.legend].code
+
+A `lasso` has at most 64 corners. Keys: + and − zoom, arrows move, 0 or Home shows all, F what is selected, P, L, B
+choose the tool, T labels, Enter takes what is in sight (box, lasso) or opens the point in the middle, Escape cancels.
+
 Mount it inside an `st.fragment`: each event reruns what is around it. Does not colour (see colours.py) and does not
 know projects, runs or filters.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +34,11 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from pages.parts.colours import Channel, Legend, legend_message
+
 EXCLUDED, SELECTED = 1, 2
-EVENTS = ("lasso", "box", "clicked", "hovered")
+EVENTS = ("lasso", "box", "clicked", "hovered", "legend")
+SCRIPTS = ("messages", "points", "renderers", "plane", "labels", "legend", "shapes", "view")
 _MAGIC = b"TSPM"
 _HERE = Path(__file__).parent
 
@@ -37,7 +49,7 @@ Polygon = Sequence[Point]
 mount = st.components.v2.component(
     "touchstone_point_map",
     css=(_HERE / "point_map.css").read_text(encoding="utf-8"),
-    js=(_HERE / "point_map.js").read_text(encoding="utf-8"),
+    js="\n".join((_HERE / "point_map_js" / f"{part}.js").read_text(encoding="utf-8") for part in SCRIPTS),
 )
 
 
@@ -52,12 +64,16 @@ class MapLabel:
 
 @dataclass(frozen=True)
 class MapEvent:
-    """What the user did. `lasso`, `box` (x0, y0, x1, y1) and `clicked` (a row) last for one run; `hovered` stays."""
+    """What the user did. `hovered` (a row) stays; all else lasts for one run.
+
+    `lasso`: corners; `box`: (x0, y0, x1, y1); `clicked`: a row; `legend`: the number of an entry of the legend.
+    """
 
     lasso: list[Point] | None = None
     box: tuple[float, float, float, float] | None = None
     clicked: int | None = None
     hovered: int | None = None
+    legend: int | None = None
 
 
 def point_map(
@@ -70,6 +86,10 @@ def point_map(
     labels: Sequence[MapLabel] = (),
     outlines: Sequence[Polygon] = (),
     hover_text: str | Callable[[int], str] | None = None,
+    uncertainty: Channel | None = None,
+    weights: Channel | None = None,
+    legend: Legend | None = None,
+    legend_chosen: Collection[int] = (),
     height: int = 560,
     on_event: Callable[[], None] | None = None,
 ) -> MapEvent:
@@ -82,12 +102,16 @@ def point_map(
         labels: names on the map, most important first. outlines: polygons to draw, such as lassoes in force.
         hover_text: the text of the row last hovered over (`read_event(key).hovered`), or a function from a row to
             its text, called for that row only. None: hovering asks for nothing and reruns nothing.
-        height: CSS pixels.
-        on_event: called before the rerun that a lasso, a box or a click causes; `read_event(key)` then tells it.
+        uncertainty, weights: values 0..1 of the rows (n,), NaN: none, with what their ends mean; see `colours.channel`.
+        legend: shown below the plane, with a line for each channel. None: the page shows its own, or none.
+        legend_chosen: numbers of the entries that a filter stands for at present, shown as pressed.
+        height: CSS pixels of the plane; a legend comes below it.
+        on_event: called before the rerun that a lasso, a box, a click or the legend causes; `read_event(key)` then
+            tells it.
 
     Raises `ValueError` where the arrays disagree about n or a colour is not four bytes.
     """
-    n = _checked(xy, colours, excluded, selected)
+    n = _checked(xy, colours, excluded, selected, uncertainty, weights)
     before = read_event(key)
     row = before.hovered if before.hovered is not None and before.hovered < n else None
     text = hover_text(row) if callable(hover_text) and row is not None else hover_text
@@ -99,6 +123,8 @@ def point_map(
         "outlines": [[[float(x), float(y)] for x, y in outline] for outline in outlines],
         "hover": hover,
         "asksHover": hover_text is not None,
+        "weights": weights is not None,
+        "legend": legend and legend_message(legend, chosen=legend_chosen, uncertainty=uncertainty, weights=weights),
         "height": int(height),
     }
     react = on_event or _nothing
@@ -108,10 +134,11 @@ def point_map(
         on_lasso_change=react,
         on_box_change=react,
         on_clicked_change=react,
+        on_legend_change=react,
         on_hovered_change=_nothing,
     )
     mount(key=f"{key}-points", data=pack("points", key, {"xy": np.ascontiguousarray(xy, dtype=np.float32)}))
-    mount(key=f"{key}-style", data=pack("style", key, _style(colours, excluded, selected)))
+    mount(key=f"{key}-style", data=pack("style", key, _style(colours, excluded, selected, uncertainty, weights)))
     return _event(result)
 
 
@@ -142,18 +169,32 @@ def _header(described: Mapping[str, str], sections: Sequence[dict[str, Any]], ba
 
 
 def _style(
-    colours: NDArray[np.uint8], excluded: NDArray[np.bool_] | None, selected: NDArray[np.bool_] | None
+    colours: NDArray[np.uint8],
+    excluded: NDArray[np.bool_] | None,
+    selected: NDArray[np.bool_] | None,
+    uncertainty: Channel | None = None,
+    weights: Channel | None = None,
 ) -> dict[str, NDArray[np.uint8]]:
-    """Colours as codes into a palette where 256 do (a quarter of the bytes), and the flags."""
+    """Colours as codes into a palette where 256 do (a quarter of the bytes), the flags, and channels if any."""
     flags = np.zeros(len(colours), dtype=np.uint8)
     if excluded is not None:
         flags |= np.where(excluded, EXCLUDED, 0).astype(np.uint8)
     if selected is not None:
         flags |= np.where(selected, SELECTED, 0).astype(np.uint8)
+    style = {"flags": flags}
+    if uncertainty is not None or weights is not None:
+        style["channels"] = np.stack([_bytes(uncertainty, len(colours)), _bytes(weights, len(colours))], axis=1).ravel()
     codes, palette = pd.factorize(np.ascontiguousarray(colours).view(np.uint32).reshape(-1))
     if len(palette) > 256:
-        return {"colours": np.ascontiguousarray(colours).reshape(-1), "flags": flags}
-    return {"palette": np.asarray(palette).view(np.uint8), "codes": codes.astype(np.uint8), "flags": flags}
+        return {"colours": np.ascontiguousarray(colours).reshape(-1), **style}
+    return {"palette": np.asarray(palette).view(np.uint8), "codes": codes.astype(np.uint8), **style}
+
+
+def _bytes(channel: Channel | None, n: int) -> NDArray[np.uint8]:
+    """Values 0..1 as 0..255, uint8 (n,); none counts as 0, what lies outside as the nearer end."""
+    if channel is None:
+        return np.zeros(n, dtype=np.uint8)
+    return np.rint(255 * np.clip(np.nan_to_num(channel.values, nan=0.0), 0.0, 1.0)).astype(np.uint8)
 
 
 def _checked(
@@ -161,6 +202,8 @@ def _checked(
     colours: NDArray[np.uint8],
     excluded: NDArray[np.bool_] | None,
     selected: NDArray[np.bool_] | None,
+    uncertainty: Channel | None,
+    weights: Channel | None,
 ) -> int:
     n = len(xy)
     if xy.ndim != 2 or xy.shape[1] != 2:
@@ -170,6 +213,9 @@ def _checked(
     for label, flags in (("excluded", excluded), ("selected", selected)):
         if flags is not None and flags.shape != (n,):
             raise ValueError(f"`{label}` must have shape ({n},), got {flags.shape}.")
+    for label, channel in (("uncertainty", uncertainty), ("weights", weights)):
+        if channel is not None and channel.values.shape != (n,):
+            raise ValueError(f"`{label}` must have values of shape ({n},), got {channel.values.shape}.")
     return n
 
 
@@ -183,6 +229,7 @@ def _event(told: Mapping[str, Any]) -> MapEvent:
         box=(box[0][0], box[0][1], box[0][2], box[0][3]) if box else None,
         clicked=_row(values["clicked"]),
         hovered=_row(values["hovered"]),
+        legend=_row(values["legend"]),
     )
 
 

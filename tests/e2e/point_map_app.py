@@ -1,4 +1,4 @@
-"""A page with nothing but the point map, for the browser test: `?n=3000&colour=score&filter=1&labels=1`."""
+"""A page with nothing but the point map, for the browser test: `?n=3000&channels=1`."""
 
 import sys
 from pathlib import Path
@@ -33,6 +33,7 @@ def islands(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 st.set_page_config(page_title="point map", layout="wide")
 n = int(st.query_params.get("n", "3000"))
 xy, code, score, _ = islands(n)
+doubt = np.where(code % 2, 0.0, np.abs(xy[:, 0])).astype(np.float32)
 
 
 @st.fragment
@@ -40,6 +41,7 @@ def page() -> None:
     """The map between its controls and what it told."""
     mode = st.radio("Colour", ["score", "cluster", "length", "source"], horizontal=True)
     filtered = st.toggle("Filter", value=False)
+    channels = "channels" in st.query_params
     names = [
         f"{word} {topic}"
         for word in ("list", "city", "proof")
@@ -68,9 +70,15 @@ def page() -> None:
         labels=labels,
         outlines=[lasso] if lasso else [],
         hover_text=lambda row: f"row {row}\n{NASTY}",
+        uncertainty=colours.channel(doubt, title="Standard deviation", unit="cosine") if channels else None,
+        weights=colours.channel(np.abs(score), title="Weight") if channels else None,
+        legend=legend,
+        legend_chosen=[i for i, entry in enumerate(legend.entries) if entry.code == st.session_state.get("told")],
         height=600,
     )
-    colours.draw_legend(legend)
+    if event.legend is not None:
+        st.session_state.told = legend.entries[event.legend].code
+        st.rerun(scope="fragment")
     if event.lasso:
         st.session_state.lasso = event.lasso
         st.rerun(scope="fragment")
@@ -82,6 +90,7 @@ def page() -> None:
         st.session_state.clicked = event.clicked
     if st.session_state.get("lasso"):
         st.text(f"lassoed {int(polygon_mask(xy, st.session_state.lasso).sum())}")
+    st.text(f"legend {st.session_state.get('told')}")
     st.text(f"clicked {st.session_state.get('clicked')}")
     st.text(f"hovered {event.hovered}")
 

@@ -106,7 +106,7 @@ def test_decisions_keep_their_colours_however_many_there_are() -> None:
 
 def test_rows_of_no_category_are_faint_and_named_none() -> None:
     rgba, legend = categorical(np.array([0, -1]), ["a"], title="Cluster")
-    assert rgba[1, 3] < 255 and legend.entries[-1] == colours.Entry(MISSING, "none", 1)
+    assert rgba[1, 3] < 255 and legend.entries[-1] == colours.Entry(MISSING, "none", 1, -1)
 
 
 def test_a_code_without_a_name_is_refused() -> None:

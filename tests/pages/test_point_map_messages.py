@@ -99,11 +99,13 @@ st.text(f"{event}")
 """
     page = AppTest.from_string(script, default_timeout=60).run()
     assert not page.exception
-    assert page.text[0].value == "MapEvent(lasso=None, box=None, clicked=None, hovered=None)"
+    assert page.text[0].value == "MapEvent(lasso=None, box=None, clicked=None, hovered=None, legend=None)"
 
 
 def test_the_component_reaches_for_nothing_outside_and_writes_no_markup() -> None:
-    code = (ROOT / "pages/parts/point_map.js").read_text() + (ROOT / "pages/parts/point_map.css").read_text()
+    scripts = sorted((ROOT / "pages/parts/point_map_js").glob("*.js"))
+    assert {script.stem for script in scripts} == set(module.SCRIPTS)
+    code = "".join(path.read_text() for path in [*scripts, ROOT / "pages/parts/point_map.css"])
     for forbidden in (
         "innerHTML",
         "outerHTML",

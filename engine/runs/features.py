@@ -97,7 +97,7 @@ class SentenceVectors:
     def of(self, source: Path, *, work: Path, name: str, phase: str) -> NDArray[np.floating[Any]]:
         """The vectors of all texts."""
         texts = TextPairs(source.with_suffix(".jsonl"))
-        within = _WithinPhase(self._reporter)
+        within = WithinPhase(self._reporter)
 
         def shard(rows: NDArray[np.int64]) -> NDArray[np.float32]:
             joined = [f"{prompt} {response}" for prompt, response in texts.pairs(rows)]
@@ -147,7 +147,7 @@ def _largest(values: NDArray[np.floating[Any]]) -> float:
     return max((float(np.abs(block[np.isfinite(block)]).max(initial=0.0)) for block in blocks), default=0.0)
 
 
-class _WithinPhase:
+class WithinPhase:
     """Passes progress on, but keeps the phase the caller began."""
 
     def __init__(self, reporter: Reporter) -> None:

@@ -1,6 +1,6 @@
 """What a job's process does: wait for its turn, prepare, compute, bring the results into the project.
 
-    turn      jobs of one project run one after the other (a lock file that dies with its holder)
+    turn      jobs of one project run one after the other (a lock file that dies with its holder), but for `AT_ONCE`
     prepare   catalogue → `input/`, in short sessions, so that nobody is kept out     (`scoring_job`, `mapping_job`)
     compute   `input/` → `output/`, without the catalogue                             (`runjob.compute`)
     bring     `output/` → an artifact of the project, and one record in the catalogue
@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -29,8 +29,11 @@ FOREVER_S = float("inf")
 WORK: dict[str, tuple[str, str]] = {
     "score": ("engine.runs.scoring_job", "work_score"),
     "map": ("engine.runs.mapping_job", "work_map"),
+    "signals": ("engine.runs.signals_job", "work_signals"),
     "demo": ("engine.runs.demo_job", "work_demo"),
+    "search": ("engine.runs.finding_job", "work_search"),
 }
+AT_ONCE = ("search",)  # short, and someone waits for it: it need not wait for a run of hours
 
 
 def work(project_path: Path, job_id: str) -> None:
@@ -45,7 +48,7 @@ def work(project_path: Path, job_id: str) -> None:
         with reporting(folder) as reporter, _stopped_by_signal(), _stopped_in_time(folder, reporter):
             reporter.phase("starting", 0)
             project = Project.open(project_path)
-            with _turn(project, folder, reporter):
+            with nullcontext() if folder.spec["kind"] in AT_ONCE else _turn(project, folder, reporter):
                 _worker(folder.spec["kind"])(project, folder, reporter)
 
 

@@ -17,7 +17,8 @@ from pages.parts.mistakes import errors_shown
 from pages.parts.words import duration, plain, shorten
 
 POLL = "1s"
-TITLES = {"score": "Scoring", "map": "Building the map", "demo": "Building the demo"}
+TITLES = {"score": "Scoring", "map": "Building the map", "signals": "Checking the pool", "demo": "Building the demo",
+          "search": "Preparing the search"}  # fmt: skip
 STATES = {
     "queued": "waiting to start",
     "prepared": "prepared, to be run elsewhere",

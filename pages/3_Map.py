@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.parts import chips, histograms, job_panel, map_colours, map_view, reads, run_choice
+from pages.parts import chips, histograms, job_panel, map_view, reads, run_choice
 from pages.parts.shell import open_page
 from pages.parts.words import plain
 
@@ -20,9 +20,7 @@ with open_page(
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = run_choice.choose(project) if reads.by_state(project, "runs") else None
-        choices = map_colours.choices(project, view)
-        chosen = st.selectbox("Colour by", list(choices), key="map_colour", width=run_choice.WIDTH)
-        by_rank = st.toggle("By rank", key="map_by_rank", help="Colours scores by their rank instead of their value.")
+        drawn = map_view.look(project, view)
     chips.bar(project, view, key="map")
     if view is not None:
         run_choice.coverage(project, view)
@@ -30,7 +28,7 @@ with open_page(
 
     left, right = st.columns([7, 4], gap="medium")
     with left:
-        map_view.plane(project, layout, found, choices[chosen](by_rank))
+        map_view.plane(project, layout, found, drawn)
         for note in layout.notes:
             st.caption(plain(note))
         map_view.doubtful(project, layout, view)

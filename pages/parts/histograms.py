@@ -161,11 +161,11 @@ def take(event: Any, known: dict[str, Column]) -> None:
     elif settled.kind == "number" and (limits := _limits(told.get("range"))):
         state.add_filter(made(settled, limits, ()))
     elif settled.kind != "number" and (names := _texts(told.get("names"))):
-        state.add_filter(_by_names(project, settled, names))
+        state.add_filter(by_names(project, settled, names))
 
 
-def _by_names(project: Project, column: Column, names: list[str]) -> Filter:
-    """Decisions and clusters are filtered by their codes, as the chips do."""
+def by_names(project: Project, column: Column, names: list[str]) -> Filter:
+    """The filter to some categories of a column; decisions and clusters go by their codes, as the chips have them."""
     if column.name not in _CODED:
         return made(column, (), names)
     found = columns.categories(reads.facts(project), column.name)

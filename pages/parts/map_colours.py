@@ -1,123 +1,168 @@
-"""What the points of the map can be coloured by, and the colours that follow.
+"""What the points of the map can show: a colour by any column, fading by uncertainty, size by weight.
 
-One entry per choice: its name and how it makes uint8 (n, 4) colours with a legend. Rows that a run, a map or the
-signals do not cover are drawn as missing. Costly colours are kept per choice, so that switching back is instant.
+A choice is a column of `engine.curation.columns`, or `SIGNALS`, the gravest mark of each row. Rows that a run, a map or
+the signals do not cover are drawn as missing. Costly colours are kept, so that switching back is instant. A category
+of the legend stands for the filter that `picked` gives.
 """
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+import streamlit as st
 
+from engine.curation import columns
+from engine.curation.columns import Column
 from engine.store.project import Project
-from pages.parts import colours, filters, reads
+from pages.parts import colours, filters, histograms, reads
+from pages.parts.colours import Channel, Legend
+from pages.parts.filters import Filter
 from pages.parts.run_choice import View
 
-Coloured = tuple[np.ndarray, colours.Legend]
+SIGNALS = "signals"
+GRAVEST_LAST = ("landmark", "warm-up", filters.SURPRISING, "looks truncated", "near-duplicate", "leak")
+NO_SIZE = "Nothing"
+_FEW = 12  # a field of no more different numbers is coloured as categories
 
 
-def choices(project: Project, view: View | None) -> dict[str, Callable[[bool], Coloured]]:
-    """Name shown → function of "by rank" that gives the colours of all n rows; field names are plain text."""
-    found: dict[str, Callable[[bool], Coloured]] = {}
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """Colours uint8 (n, 4) with their legend, and the column they show."""
+
+    rgba: np.ndarray
+    legend: Legend
+    column: str
+
+
+def choices(project: Project, view: View | None) -> dict[str, str]:
+    """Title → column name; those of the run in view first. Titles are not escaped."""
+    found: dict[str, str] = {}
     if view is not None:
-        found[f"Score – {view.title}"] = lambda by_rank: _score(project, view, by_rank)
-        found["Status of the score"] = lambda _: _status(project, view)
+        run = view.record.name
+        found[f"Score – {view.title}"] = f"score/{run}/{view.column}"
+        found["Status of the score"] = f"status/{run}"
         if view.scores.sigma is not None or view.scores.variance is not None:
-            found["Uncertainty of the score"] = lambda _: _uncertainty(project, view)
-    found["Decision"] = lambda _: _decision(project)
-    found["Signal"] = lambda _: _signal(project)
-    found["Cluster"] = lambda _: _cluster(project)
-    found["Length in words"] = lambda _: _words(project)
-    for name in reads.by_state(project, "columns"):
-        found[f"Field {name}"] = lambda _, name=name: _field(project, name)  # type: ignore[misc]
-    return found
+            found["Uncertainty of the score"] = f"uncertainty/{run}"
+    found |= {"Decision": "decision", "Signal": SIGNALS, "Cluster": "cluster", "Length in words": "words"}
+    listed = columns.listed(reads.facts(project))
+    said = set(found.values())
+    fields = {f"Field {column.title}": column.name for column in listed if column.group == "Field"}
+    others = {c.title: c.name for c in listed if c.group not in ("Field", "Rank") and c.name not in said}
+    return {**found, **fields, **others}
 
 
-def _score(project: Project, view: View, by_rank: bool) -> Coloured:
-    n, dark = reads.pool_size(project), colours.is_dark()
-
-    def compute(_: Any) -> Coloured:
-        if not by_rank:
-            return colours.diverging(whole(view.values, n), title=f"Score of {view.title}", unit=view.unit, dark=dark)
-        place = reads.ranks(project, view.scores.artifact, view.column)
-        scored = max(1, int(place.max(initial=0)))
-        share = np.where(place > 0, 100 * (scored - place + 1) / scored, np.nan).astype(np.float32)
-        title = f"Percentile of {view.title}"
-        return colours.sequential(whole(share, n), title=title, unit="%", dark=dark)
-
-    return reads.by_artifact(project, view.scores.artifact, "score colours", compute, view.column, by_rank, n, dark)
+def paint(project: Project, name: str, *, by_rank: bool) -> Painted:
+    """The colours of all n rows by a choice; `by_rank` colours scores by their percentile."""
+    dark = colours.is_dark()
+    if name == "decision":  # changes with every decision, and is cheap
+        return _by_decision(project)
+    facts = reads.facts(project)
+    version = f"{reads.by_state(project, 'pool_hash')} {columns.version(facts, _versioned(name))}"
+    return _painted(project, str(project.path), version, name, by_rank, dark)
 
 
-def _uncertainty(project: Project, view: View) -> Coloured:
-    """The calibrated standard deviation of the overall score, in its unit; of runs without one, the kernel's."""
-    n, dark, sigma = reads.pool_size(project), colours.is_dark(), view.scores.sigma
-
-    def compute(_: Any) -> Coloured:
-        if sigma is not None:
-            title = "Standard deviation of the overall score; 0: measured exactly"
-            return colours.sequential(whole(sigma, n), title=title, unit=view.unit, dark=dark)
-        values = whole(np.sqrt(np.maximum(np.asarray(view.scores.variance), 0)), n)
-        return colours.sequential(values, title="Uncertainty of the propagated score", unit="relative", dark=dark)
-
-    return reads.by_artifact(project, view.scores.artifact, "uncertainty colours", compute, n, dark)
+def _versioned(name: str) -> str:
+    return f"signal/{filters.MARKS[0]}" if name == SIGNALS else name
 
 
-def _status(project: Project, view: View) -> Coloured:
-    codes = whole_codes(view.scores.status, reads.pool_size(project), missing=-1)
-    return colours.categorical(codes, list(reads.STATUS.values()), title="How the score came about")
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _painted(_project: Project, path: str, version: str, name: str, by_rank: bool, dark: bool) -> Painted:
+    if name == SIGNALS:
+        return _by_signal(_project)
+    facts = reads.facts(_project)
+    column = columns.column_of(facts, name)
+    if _as_categories(_project, column):
+        found = columns.categories(facts, name)
+        rgba, legend = colours.categorical(found.codes, found.names, title=column.title)
+        return Painted(rgba, legend, name)
+    if column.group == "Score" and not name.startswith("uncertainty/"):
+        return _by_score(_project, column, by_rank=by_rank, dark=dark)
+    values = columns.numbers(facts, name)
+    title = f"{column.title}; 0: measured exactly" if name.startswith("uncertainty/") else column.title
+    rgba, legend = colours.sequential(values, title=title, unit=column.unit, dark=dark)
+    return Painted(rgba, legend, name)
 
 
-def _decision(project: Project) -> Coloured:
+def _as_categories(project: Project, column: Column) -> bool:
+    if column.group == "Field" and column.kind == "number":
+        return len(reads.categories(project, column.title).names) <= _FEW
+    return column.kind != "number"
+
+
+def _by_score(project: Project, column: Column, *, by_rank: bool, dark: bool) -> Painted:
+    facts = reads.facts(project)
+    if not by_rank:
+        values = columns.numbers(facts, column.name)
+        rgba, legend = colours.diverging(values, title=column.title, unit=column.unit, dark=dark)
+        return Painted(rgba, legend, column.name)
+    place = columns.numbers(facts, column.name.replace("score/", "rank/", 1))
+    scored = max(1.0, float(np.nanmax(place, initial=0.0)))
+    share = (100 * (scored - place + 1) / scored).astype(np.float32)
+    rgba, legend = colours.sequential(share, title=f"Percentile: {column.title}", unit="%", dark=dark)
+    return Painted(rgba, legend, column.name)
+
+
+def _by_decision(project: Project) -> Painted:
     names = [filters.decision_name(code) for code in sorted(filters.DECISION_OF)]
     fixed = {filters.decision_name(code): colours.DECISIONS[name] for code, name in filters.DECISION_OF.items()}
-    return colours.categorical(reads.decisions(project), names, title="Decision", fixed=fixed)
+    return Painted(*colours.categorical(reads.decisions(project), names, title="Decision", fixed=fixed), "decision")
 
 
-def _signal(project: Project) -> Coloured:
+def _by_signal(project: Project) -> Painted:
     n = reads.pool_size(project)
     codes, names = np.zeros(n, np.int32), ["nothing marked"]
-    for name in (
-        "landmark",
-        "warm-up",
-        filters.SURPRISING,
-        "looks truncated",
-        "near-duplicate",
-        "leak",
-    ):  # the gravest is painted last
+    for name in GRAVEST_LAST:
         covered = filters.marked(project, name)[:n]
         if covered.any():
             names.append(name)
             codes[: len(covered)][covered] = len(names) - 1
-    return colours.categorical(codes, names, title="Signal", fixed={"nothing marked": colours.OTHER})
+    fixed = {"nothing marked": colours.OTHER}
+    return Painted(*colours.categorical(codes, names, title="Signal", fixed=fixed), SIGNALS)
 
 
-def _cluster(project: Project) -> Coloured:
-    layout, n = reads.layout(project), reads.pool_size(project)
-    codes = np.full(n, -1, np.int32) if layout is None else whole_codes(layout.cluster, n, missing=-1)
-    return colours.categorical(codes, [] if layout is None else layout.labels, title="Cluster")
+def picked(project: Project, painted: Painted, entry: int) -> Filter | None:
+    """The filter that an entry of the legend stands for; None where it stands for several categories, or for none."""
+    if not 0 <= entry < len(painted.legend.entries) or painted.legend.entries[entry].code is None:
+        return None
+    name = painted.legend.entries[entry].text
+    if painted.column == SIGNALS:
+        return Filter("mark", "", (name,)) if name in filters.MARKS else None
+    column = columns.column_of(reads.facts(project), painted.column)
+    return histograms.by_names(project, column, [name])
 
 
-def _field(project: Project, name: str) -> Coloured:
-    found = reads.categories(project, name)
-    return colours.categorical(found.codes, found.names, title=name)
+def chosen_entries(project: Project, painted: Painted, active: tuple[Filter, ...]) -> list[int]:
+    """The entries of the legend that a filter in force names."""
+    named = {part.slot: set(part.values) for part in active}
+    parts = enumerate(picked(project, painted, at) for at in range(len(painted.legend.entries)))
+    return [at for at, part in parts if part is not None and set(part.values) <= named.get(part.slot, set())]
 
 
-def _words(project: Project) -> Coloured:
-    dark = colours.is_dark()
-
-    def compute() -> Coloured:
-        return colours.sequential(
-            reads.column(project, "words").astype(np.float32), title="Length", unit="words", dark=dark
-        )
-
-    return reads.by_pool(project, "word colours", compute, dark)
+def uncertainty(project: Project, view: View | None) -> Channel | None:
+    """How uncertain the scores in view are, where the run says."""
+    if view is None or (view.scores.sigma is None and view.scores.variance is None):
+        return None
+    values = columns.numbers(reads.facts(project), f"uncertainty/{view.record.name}")
+    return colours.channel(values, title="Uncertainty of the score", unit=view.unit)
 
 
-def whole(values: np.ndarray, n: int) -> np.ndarray:
-    """float32 (n,): values of the covered rows, NaN behind."""
-    return np.concatenate([np.asarray(values[:n], np.float32), np.full(max(0, n - len(values)), np.nan, np.float32)])
+def sizes(project: Project) -> dict[str, str]:
+    """Title → column of what the points' size can show: weights of saved selections, else who is in them."""
+    found = {NO_SIZE: ""}
+    listed = [column for column in columns.listed(reads.facts(project)) if column.group == "Selection"]
+    weighted = {column.name.partition("/")[2] for column in listed if column.name.startswith("weight/")}
+    for column in listed:
+        if column.name.startswith("weight/") or column.name.partition("/")[2] not in weighted:
+            found[column.title] = column.name
+    return found
 
 
-def whole_codes(codes: np.ndarray, n: int, *, missing: int) -> np.ndarray:
-    """int32 (n,): codes of the covered rows, `missing` behind."""
-    return np.concatenate([np.asarray(codes[:n], np.int32), np.full(max(0, n - len(codes)), missing, np.int32)])
+def sized(project: Project, name: str) -> Channel | None:
+    """The size of the points by a choice of `sizes`."""
+    if not name:
+        return None
+    facts = reads.facts(project)
+    values = np.asarray(columns.numbers(facts, name), np.float32)
+    title = columns.column_of(facts, name).title
+    if name.startswith("weight/"):
+        return colours.channel(values, title=title)
+    return Channel(np.where(values > 0, 1.0, 0.0).astype(np.float32), title, "no", "yes")

@@ -4,8 +4,7 @@ A lasso or a box becomes the one filter of the area; everything else that is fil
 "Selected" are the rows inside the area among the filtered ones; "filtered" the rows that pass every other filter.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from engine.errors import EngineError
 from engine.runs import jobs
 from engine.runs.map_config import MapConfig
 from engine.store.project import Project
-from pages.parts import colours, filters, map_colours, reads, regions, sample_view, score_view, state
+from pages.parts import filters, map_colours, reads, regions, run_choice, sample_view, score_view, state
+from pages.parts.colours import Channel
 from pages.parts.filters import Filter
 from pages.parts.mistakes import errors_shown
 from pages.parts.point_map import MapLabel, point_map, read_event
@@ -24,7 +24,6 @@ from pages.parts.shell import PAGES, empty
 from pages.parts.words import count, plain, shorten
 
 HEIGHT = 620
-LASSO_POINTS = 64
 BULK = (
     ("approve", "Approve", ":material/check:"),
     ("reject", "Reject", ":material/close:"),
@@ -85,26 +84,62 @@ def counts_line(found: Sets) -> str:
     return f"**{selected:,}** selected of **{filtered:,}** filtered of **{total:,}** samples"
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """How the points are drawn: colours, and what fading and size show, if anything."""
+
+    painted: map_colours.Painted
+    uncertainty: Channel | None = None
+    weights: Channel | None = None
+
+
+def look(project: Project, view: View | None) -> Look:
+    """Draw the choices of colour, fading and size, and return what they come to."""
+    choices = map_colours.choices(project, view)
+    chosen = st.selectbox("Colour by", list(choices), key="map_colour", width=run_choice.WIDTH)
+    sizes = map_colours.sizes(project)
+    if len(sizes) > 1:
+        size = st.selectbox("Size by", list(sizes), key="map_size", width=run_choice.WIDTH,
+                            help="Weights of a saved selection, or who is in it.")  # fmt: skip
+    else:
+        size = map_colours.NO_SIZE
+    by_rank = st.toggle("By rank", key="map_by_rank", help="Colours scores by their rank instead of their value.")
+    doubt = map_colours.uncertainty(project, view)
+    faded = doubt is not None and st.toggle(
+        "Fade by uncertainty", key="map_fade", help="The less certain a score is, the fainter its point."
+    )
+    painted = map_colours.paint(project, choices[chosen], by_rank=by_rank)
+    return Look(painted, doubt if faded else None, map_colours.sized(project, sizes[size]))
+
+
 @st.fragment
-def plane(project: Project, layout: reads.Layout, found: Sets, coloured: map_colours.Coloured) -> None:
+def plane(project: Project, layout: reads.Layout, found: Sets, drawn: Look) -> None:
     """The points. Hovering reruns only this; a new lasso, box or click draws the whole page again."""
     if st.session_state.pop(_CHANGED, False):
         st.rerun()
-    rgba, legend = coloured
     m, key = len(layout.xy), f"map_{layout.artifact}"
+    active = state.active_filters()
     point_map(
         key=key,
         xy=layout.xy,
-        colours=rgba[:m],
+        colours=drawn.painted.rgba[:m],
         excluded=~found.filtered[:m],
         selected=None if found.selected is None else found.selected[:m],
         labels=[MapLabel(float(x), float(y), text) for (x, y), text in zip(layout.centres, layout.labels)],
-        outlines=[outline for part in state.active_filters() if (outline := filters.outline(part))],
+        outlines=[outline for part in active if (outline := filters.outline(part))],
         hover_text=lambda row: hover_text(project, row),
+        uncertainty=_first(drawn.uncertainty, m),
+        weights=_first(drawn.weights, m),
+        legend=drawn.painted.legend,
+        legend_chosen=map_colours.chosen_entries(project, drawn.painted, active),
         height=HEIGHT,
-        on_event=lambda: _take(layout, key),
+        on_event=lambda: _take(project, layout, key, drawn.painted),
     )
-    colours.draw_legend(legend)
+
+
+def _first(channel: Channel | None, m: int) -> Channel | None:
+    """A channel of the rows that the map covers."""
+    return None if channel is None else replace(channel, values=channel.values[:m])
 
 
 def doubtful(project: Project, layout: reads.Layout, view: View | None) -> None:
@@ -122,15 +157,16 @@ def doubtful(project: Project, layout: reads.Layout, view: View | None) -> None:
             )  # fmt: skip
 
 
-def _take(layout: reads.Layout, key: str) -> None:
+def _take(project: Project, layout: reads.Layout, key: str, painted: map_colours.Painted) -> None:
     """Put what was drawn or clicked on the map into the session."""
     event = read_event(key)
     try:
         if event.lasso:
-            corners = thinned(event.lasso)
-            state.add_filter(Filter("lasso", layout.artifact, tuple(round(v, 4) for corner in corners for v in corner)))
+            state.add_filter(Filter("lasso", layout.artifact, tuple(round(v, 4) for c in event.lasso for v in c)))
         elif event.box:
             state.add_filter(Filter("box", layout.artifact, tuple(round(v, 4) for v in event.box)))
+        elif event.legend is not None:
+            _toggle(map_colours.picked(project, painted, event.legend))
         elif event.clicked is not None:
             st.session_state[_CLICKED] = event.clicked
         else:
@@ -140,9 +176,17 @@ def _take(layout: reads.Layout, key: str) -> None:
     st.session_state[_CHANGED] = True
 
 
-def thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
-    """At most `LASSO_POINTS` corners of a lasso, evenly taken, so that it fits an address."""
-    return points[:: max(1, -(-len(points) // LASSO_POINTS))]
+def _toggle(part: Filter | None) -> None:
+    """Add a category of the legend to the filter on its column, or take it out again."""
+    if part is None:
+        return
+    there = next((old for old in state.active_filters() if old.slot == part.slot), None)
+    kept = () if there is None else tuple(value for value in there.values if value not in part.values)
+    added = () if there is not None and set(part.values) <= set(there.values) else part.values
+    if kept + added:
+        state.add_filter(replace(part, values=kept + added))
+    else:
+        state.drop_filter(there)
 
 
 def hover_text(project: Project, row: int) -> str:

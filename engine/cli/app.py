@@ -31,9 +31,10 @@ def _touchstone() -> None:
 
 def run(words: list[str]) -> int:
     """Run one command; returns its exit status and lets `EngineError` and `KeyboardInterrupt` through."""
-    from engine.cli import approving, choosing, data, running, trusting, watching  # each adds its commands
+    # each adds its commands
+    from engine.cli import approving, choosing, data, exporting, finding, running, trusting, watching
 
-    _ = approving, choosing, data, running, trusting, watching
+    _ = approving, choosing, data, exporting, finding, running, trusting, watching
     try:
         status = typer.main.get_command(app).main(words, prog_name="python -m engine", standalone_mode=False)
     except typer.Abort:

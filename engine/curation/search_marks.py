@@ -6,7 +6,7 @@ at a time; `search_text` searches the pool.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +54,21 @@ def excerpt(text: str, query: TextQuery, *, width: int = 160) -> list[Piece]:
 def _one_line(text: str) -> str:
     """Line breaks and runs of spaces as one space, at the ends too."""
     return _SPACES.sub(" ", text)
+
+
+def first_excerpt(
+    sides: Mapping[str, Sequence[str]], query: TextQuery | None, *, width: int = 160
+) -> tuple[str, list[Piece]]:
+    """The side and excerpt of the first turn that matches; of the first turn with text where none does.
+
+    sides: turns by side, as `texts.sides` gives them, in the order to look through.
+    """
+    turns = [(side, turn) for side, each in sides.items() for turn in each if turn.strip()]
+    for side, turn in turns:
+        if query is not None and spans(turn[:LONGEST], query):
+            return side, excerpt(turn, query, width=width)
+    side, turn = turns[0] if turns else ("", "")
+    return side, [(_one_line(turn[:width]) + (" …" if len(turn) > width else ""), False)]
 
 
 def bracketed(pieces: Iterable[Piece], *, left: str = "[", right: str = "]") -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from engine.data.samples import BadRow, Row, SourceInfo
 from engine.errors import EngineError
 from engine.progress import Reporter, Silent
-from engine.store import adding, artifacts, catalogue, decisions, ledger, reading, schema, selections
+from engine.store import adding, artifacts, catalogue, decisions, ledger, reading, schema, selections, tags
 from engine.store.decisions import DecisionEntry
 from engine.store.disk import disk_errors, remove, temporary_name
 from engine.store.records import (
@@ -284,6 +284,26 @@ class Project:
         """The latest lines of the log, newest first; only those of `rows` if given."""
         with self.session() as con:
             return decisions.entries(con, rows=rows, limit=limit)
+
+    def tag(self, rows: Sequence[int] | np.ndarray, name: str, *, by: str) -> int:
+        """Put a tag on rows; return the batch number. See `tags.tag`."""
+        with self.changing() as con:
+            return tags.tag(con, rows, name, by=by, kind=tags.ADD)
+
+    def untag(self, rows: Sequence[int] | np.ndarray, name: str, *, by: str) -> int:
+        """Take a tag off rows; return the batch number. See `tags.tag`."""
+        with self.changing() as con:
+            return tags.tag(con, rows, name, by=by, kind=tags.REMOVE)
+
+    def tags(self) -> dict[str, np.ndarray]:
+        """The rows that carry each tag, ascending; tags in alphabetical order."""
+        with self.session() as con:
+            return tags.current(con)
+
+    def tag_version(self) -> int:
+        """A number that changes whenever a tag is put on or taken off."""
+        with self.session() as con:
+            return tags.last_batch(con)
 
     def save_selection(
         self,

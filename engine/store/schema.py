@@ -6,7 +6,8 @@ transaction and after a backup copy beside it. A catalogue newer than this engin
 Notation: a *set* is the pool, one target set or one owned set; `row` counts its usable rows from 0.
 `files.texts` names the artifact that holds the raw lines and messages of a file.
 `duplicates` and `id_clashes` are sparse: they hold only the rows and ids that are marked.
-`decision_batches`, `tag_batches` and `selection_events` are append-only; `decision_snapshot` is a cache of its replay up to `batch`, never the truth.
+`decision_batches`, `tag_batches`, `audits`, `audit_progress` and `selection_events` are append-only;
+`decision_snapshot` is a cache of the replay of decisions up to `batch`, never the truth.
 """
 
 from collections.abc import Sequence
@@ -81,8 +82,21 @@ _DESK = (
     "ALTER TABLE selection_rows ADD COLUMN reason VARCHAR",
 )
 
+# random audits: who drew which rows, in which order, from which of the rows then undecided (`members`: one bit a row),
+# and how far the reviewer got; and which tags stand
+_AUDITS = (
+    """CREATE TABLE audits (
+        audit INTEGER NOT NULL, made VARCHAR NOT NULL, author VARCHAR NOT NULL, seed BIGINT NOT NULL,
+        pool BIGINT NOT NULL, population BIGINT NOT NULL, filters VARCHAR NOT NULL, decision_batch BIGINT NOT NULL,
+        members BLOB NOT NULL, rows INTEGER[] NOT NULL)""",
+    """CREATE TABLE audit_progress (
+        audit INTEGER NOT NULL, made VARCHAR NOT NULL, author VARCHAR NOT NULL, reached BIGINT NOT NULL)""",
+    """CREATE VIEW tags AS SELECT tag, row FROM (SELECT tag, kind, batch, unnest(rows) AS row FROM tag_batches)
+        GROUP BY tag, row HAVING arg_max(kind, batch) = 'add'""",
+)
+
 Migration = tuple[str, ...]
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, _GAINS, _DESK)
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _GAINS, _DESK, _AUDITS)
 
 
 def version_of(con: duckdb.DuckDBPyConnection) -> int:

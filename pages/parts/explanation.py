@@ -3,6 +3,7 @@
 The engine explains; this draws. Where it cannot, its own words are shown and nothing else.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -19,8 +20,11 @@ KEY = "score_why"
 SMALL = st.column_config.TextColumn(width=90)  # figures first, so that a narrow panel shows them beside long texts
 
 
-def show(project: Project, view: View, row: int) -> None:
-    """The explanation of one sample's overall score, made when it is asked for; it stays open from sample to sample."""
+def show(project: Project, view: View, row: int, *, on_open: Callable[[int], None] | None = None) -> None:
+    """The explanation of one sample's overall score, made when it is asked for; it stays open from sample to sample.
+
+    `on_open(row)` is called for a landmark that is to be looked at.
+    """
     if view.record.method != "landmark" and not view.scores.matrix.shape[1]:  # neither carriers nor single targets
         return
     details = st.expander("Why this score", key=KEY, on_change="rerun")
@@ -32,7 +36,7 @@ def show(project: Project, view: View, row: int) -> None:
         except EngineError as error:
             st.caption(plain(f"There is no explanation: {error}"))
             return
-        _draw(project, view, found)
+        _draw(project, view, found, on_open)
 
 
 def made(project: Project, view: View, row: int) -> Any:
@@ -46,7 +50,7 @@ def made(project: Project, view: View, row: int) -> Any:
     return reads.by_artifact(project, key, "explainer", lambda _: explainer(project, view.record))([row])[0]
 
 
-def _draw(project: Project, view: View, found: Any) -> None:
+def _draw(project: Project, view: View, found: Any, on_open: Callable[[int], None] | None) -> None:
     if found.note and not found.carriers:
         st.caption(plain(found.note))
     if found.carriers:
@@ -63,11 +67,22 @@ def _draw(project: Project, view: View, found: Any) -> None:
             for carrier, sample in zip(found.carriers, stored)
         ]
         table(lines, columns=dict.fromkeys(("Contribution", "Coefficient"), SMALL))
+        if on_open is not None:
+            _links([carrier.row for carrier in found.carriers], on_open)
     scored = dict((*found.best, *reversed(found.worst)))  # a set of few items has both
     if scored:
         st.caption("The target samples it helps most, down to those it helps least:")
         lines = [{"Score": score(value), "Target sample": target_text(project, name)} for name, value in scored.items()]
         table(lines, columns={"Score": SMALL})
+
+
+def _links(rows: Sequence[int], on_open: Callable[[int], None]) -> None:
+    """One button per landmark of the table above, in its order."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        st.caption("Open landmark")
+        for number, row in enumerate(rows, start=1):
+            st.button(str(number), key=f"carrier_{row}", on_click=on_open, args=(row,), type="tertiary",
+                      help="In the order of the table above.")  # fmt: skip
 
 
 def target_text(project: Project, name: str) -> str:

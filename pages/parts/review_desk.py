@@ -1,62 +1,131 @@
-"""The desk of the Review page: the action bar, the sample, its scores and its surroundings.
+"""The desk of the Review page: the sample in view, what holds a decision back, its scores and its surroundings.
 
-It is one fragment: a key press reruns only this. Callbacks write the decision before the fragment draws the next
-sample, so nothing is drawn twice.
+It is one fragment: what the reviewer does reruns only this. The component shows the next sample by itself
+(`review_keys`); the decision is written before the fragment draws, and everything beside the text follows.
 """
 
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
 import streamlit as st
 
-from engine.errors import EngineError
+from engine.store.decisions import APPROVE
 from engine.store.project import Project
-from pages.parts import explanation, filters, reads, review_list, sample_view, score_view, state
+from pages.parts import (
+    explanation,
+    reads,
+    review_acts,
+    review_audit,
+    review_keys,
+    review_list,
+    review_window,
+    sample_view,
+    score_view,
+    state,
+)
 from pages.parts.mistakes import errors_shown
+from pages.parts.review_acts import PAST, Held
 from pages.parts.review_list import ReviewList
 from pages.parts.run_choice import View
 from pages.parts.shell import empty, link
-from pages.parts.words import count, moment, plain, shorten
+from pages.parts.words import moment, percent, plain, shorten
 
-_ACTIONS = (
-    ("approve", "Approve", "A", ":material/check:"),
-    ("reject", "Reject", "X", ":material/close:"),
-    ("skip", "Skip", "S", ":material/arrow_forward:"),
-)
-_COLOURS = {"approved": "green", "rejected": "red", "skipped": "gray", "undecided": "gray"}
-NOTE = "review_note"
-MESSAGE = "ts_review_message"
+SUGGESTED = 100  # tags offered while typing, the most used
 
 
 @st.fragment
 def desk(project: Project, view: View | None) -> None:
     """Everything about the sample in view."""
     with errors_shown(), project.session():  # one opening of the catalogue for everything that is read
-        message = st.session_state.pop(MESSAGE, None)
-        if message:
-            kind, text = message
-            (st.error if kind == "error" else st.info)(plain(text))
-        found = review_list.kept()
-        if review_list.at() >= len(found.rows):
-            _the_end(project, found)
+        review_acts.take(project)
+        for number, one in enumerate(review_acts.held()):
+            _held(project, one, number)
+        found, at = review_list.kept(), review_list.at()
+        row = int(found.rows[at]) if at < len(found.rows) else None
+        if len(found.rows) == 0:
+            empty("No sample passes the filters", "Remove a filter, or choose another order.")
             return
-        row = int(found.rows[review_list.at()])
-        stored = reads.sample(project, row)
-        review_list.showing(stored.id)
-        state.write_address()
-        _bar(project, row)
         left, right = st.columns([3, 2], gap="medium")
         with left:
-            _heading(project, found, row)
-            sample_view.source_line(stored)
-            sample_view.turns(stored)
-            sample_view.fields(stored)
+            _keys(project, found, at)
+            if row is not None:
+                stored = reads.sample(project, row)
+                review_list.showing(stored.id)
+                state.write_address()
+                sample_view.fields(stored)
         with right:
-            _side(project, view, row)
+            if row is None:
+                _the_end(project)
+            else:
+                _side(project, view, row)
+
+
+def _keys(project: Project, found: ReviewList, at: int) -> None:
+    tags = tags_of(project)
+    said_at, said = review_acts.said()
+    review_keys.desk(
+        list_token=found.token,
+        at=at,
+        n=len(found.rows),
+        samples=review_window.around(project, found.rows, at, _by_row(tags, found.rows[max(0, at - 2) : at + 11])),
+        on_keys=partial(review_acts.take, project),
+        acknowledged=review_acts.acknowledged(),
+        suggestions=sorted(tags, key=lambda name: -len(tags[name]))[:SUGGESTED],
+        lines=[line for line in (progress(project, found.rows), review_audit.line(project)) if line],
+        said=said,
+        said_at=said_at,
+        trouble=review_acts.trouble(),
+    )
+
+
+def tags_of(project: Project) -> Mapping[str, np.ndarray]:
+    """The rows that carry each tag, ascending; read anew when a tag has been put or taken off."""
+    version = project.tag_version()
+    return reads.by_pool(project, "tags", project.tags, version)
+
+
+def _by_row(tags: Mapping[str, np.ndarray], rows: Sequence[int] | np.ndarray) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {int(row): [] for row in rows}
+    for name, carriers in tags.items():
+        for row in np.intersect1d(carriers, rows).tolist():
+            found[int(row)].append(name)
+    return found
+
+
+def progress(project: Project, rows: np.ndarray) -> str:
+    """How much of a list is reviewed, and how much of that approved."""
+    codes = reads.decisions(project)[rows]
+    reviewed, approved = int((codes != 0).sum()), int((codes == APPROVE).sum())
+    share = f", {percent(approved / reviewed, 0)} approved" if reviewed else ""
+    return f"{reviewed:,} of {len(rows):,} reviewed{share}"
+
+
+def _held(project: Project, one: Held, number: int) -> None:
+    """A decision held back because somebody else had decided otherwise meanwhile."""
+    with st.container(border=True):
+        shown = review_window.shown_rows(project, [one.row])[0]
+        note = f" – {shorten(one.their_note, 120)}" if one.their_note else ""
+        st.warning(
+            plain(f"While you read {shown.id}, {one.by} made it {PAST[one.now]} ({moment(one.when)} UTC{note}). "
+                  f"Your decision, {PAST[one.act]}, is not recorded yet."),
+            icon=":material/group:",
+        )  # fmt: skip
+        with st.container(horizontal=True):
+            settle = partial(review_acts.settle, project, one)
+            st.button(f"Make it {PAST[one.act]} all the same", key=f"review_overwrite_{number}",
+                      on_click=partial(settle, overwrite=True))  # fmt: skip
+            st.button(f"Leave it {PAST[one.now]}", key=f"review_leave_{number}",
+                      on_click=partial(settle, overwrite=False))  # fmt: skip
+            st.button("Look at it again", key=f"review_look_{number}", type="tertiary",
+                      on_click=review_list.visit, args=(one.row,))  # fmt: skip
 
 
 def _side(project: Project, view: View | None, row: int) -> None:
     if view is not None:
         score_view.figures(project, view, row)
         if row < view.scores.covered:
-            explanation.show(project, view, row)
+            explanation.show(project, view, row, on_open=review_list.visit)
     else:
         st.caption("No run yet, so there is no score.")
     sample_view.marks(project, row)
@@ -65,47 +134,13 @@ def _side(project: Project, view: View | None, row: int) -> None:
     _history(project, row)
 
 
-def _bar(project: Project, row: int) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom", key="review_bar"):
-        for decision, label, key, icon in _ACTIONS:
-            st.button(
-                label, key=f"review_{decision}", shortcut=key, icon=icon, on_click=_decide,
-                args=(project, row, decision), type="primary" if decision == "approve" else "secondary",
-            )  # fmt: skip
-        st.button("Undo", key="review_undo", shortcut="U", icon=":material/undo:", on_click=_undo, args=(project,))
-        here = review_list.at()
-        st.button("Previous", key="review_prev", shortcut="Left", on_click=review_list.go, args=(here - 1,),
-                  disabled=here == 0)  # fmt: skip
-        st.button("Next", key="review_next", shortcut="Right", on_click=review_list.go, args=(here + 1,))
-        st.text_input("Note", key=NOTE, max_chars=500, placeholder="kept with the decision", width=260)
-
-
-def _heading(project: Project, found: ReviewList, row: int) -> None:
-    decision = filters.decision_name(int(reads.decisions(project)[row]))
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(f"**{review_list.at() + 1:,} of {count(len(found.rows), 'sample')}**")
-        st.badge(decision, color=_COLOURS[decision])  # type: ignore[arg-type]
-
-
-def _the_end(project: Project, found: ReviewList) -> None:
-    if len(found.rows) == 0:
-        empty("No sample passes the filters", "Remove a filter, or choose another order.")
-        return
-    with st.container(border=True):
-        st.markdown(f"**That was the last of {count(len(found.rows), 'sample')} in this list.**")
-        counts = reads.by_state(project, "counts").decisions
-        facts = [f"{number:,} {_past(name)}" for name, number in counts.items() if number and name != "none"]
-        st.caption(plain("So far in this project: " + (", ".join(facts) or "nothing decided") + "."))
-        with st.container(horizontal=True):
-            st.button("Back to the last", key="review_back", shortcut="Left", on_click=review_list.go,
-                      args=(len(found.rows) - 1,))  # fmt: skip
-            st.button("From the beginning", key="review_restart", on_click=review_list.go, args=(0,))
-            st.button("Undo", key="review_undo", shortcut="U", on_click=_undo, args=(project,))
+def _the_end(project: Project) -> None:
+    counts = reads.by_state(project, "counts").decisions
+    facts = [f"{number:,} {PAST[name]}" for name, number in counts.items() if number and name != "none"]
+    st.caption(plain("So far in this project: " + (", ".join(facts) or "nothing decided") + "."))
+    with st.container(horizontal=True):
+        st.button("From the beginning", key="review_restart", on_click=review_list.go, args=(0,))
         link("Select", "Choose the subset")
-
-
-def _past(name: str) -> str:
-    return {"approve": "approved", "reject": "rejected", "skip": "skipped"}.get(name, name)
 
 
 def _history(project: Project, row: int) -> None:
@@ -114,27 +149,6 @@ def _history(project: Project, row: int) -> None:
         st.markdown("**Decisions on this sample**")
         for entry in log:
             note = f" – {shorten(entry.note, 120)}" if entry.note else ""
-            st.caption(plain(f"{entry.decision} by {entry.by}, {moment(entry.at)} UTC{note}"))
-
-
-def _decide(project: Project, row: int, decision: str) -> None:
-    note = str(st.session_state.get(NOTE, "")).strip()
-    try:
-        review_list.decide(project, row, decision, note=note)
-        st.session_state[NOTE] = ""
-    except EngineError as error:
-        st.session_state[MESSAGE] = ("error", str(error))
-
-
-def _undo(project: Project) -> None:
-    try:
-        touched = review_list.undo(project)
-    except EngineError as error:
-        st.session_state[MESSAGE] = ("error", str(error))
-        return
-    said = (
-        f"Undone: your latest decision, on {count(touched, 'sample')}."
-        if touched
-        else "There is nothing of yours to undo."
-    )
-    st.session_state[MESSAGE] = ("info", said)
+            st.caption(plain(f"{PAST.get(entry.decision, entry.decision)} by {entry.by}, {moment(entry.at)} UTC{note}"))
+    else:
+        st.caption("Nobody has decided on this sample yet.")

@@ -2,45 +2,56 @@
 
 The list is frozen when it is made, so that deciding never reshuffles what comes next; it is made anew when its
 settings change or when the reviewer asks for it. Positions count from 0; a position equal to the length is the end.
+The orders themselves are in `review_orders`; deciding is `review_acts`.
 """
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from itertools import count
 
 import numpy as np
 import streamlit as st
 
 from engine.store.project import Project
-from pages.parts import filters, reads, state
+from pages.parts import filters, reads, review_audit, review_orders, state
 from pages.parts.run_choice import View
 
-Order = Literal["highest", "lowest", "random", "pool"]
-ORDERS: dict[str, str] = dict(
-    zip(get_args(Order), ("Highest score first", "Lowest score first", "Random order", "Pool order"))
-)
 _LIST, _AT, _TRAIL, _SHOWN = "ts_review_list", "ts_review_at", "ts_review_trail", "ts_review_shown"
+_NUMBERS = count(1)
+MOST_STEPS = 2000
 
 
 @dataclass(frozen=True)
 class ReviewList:
-    """`rows`: int64 pool rows in order; `unscored`: rows that pass the filters but have no score to order by."""
+    """`rows`: int64 pool rows in order; `unscored`: rows that pass the filters but have no place in the order;
+    `token` changes whenever the rows do.
+    """
 
     settings: Hashable
     rows: np.ndarray
     unscored: int
+    token: str = ""
 
 
-def current(project: Project, view: View | None, order: Order, *, undecided: bool, anew: bool = False) -> ReviewList:
+@dataclass(frozen=True)
+class Step:
+    """A decision of this session: where in the list, on which row, in which batch (None: held back)."""
+
+    at: int
+    row: int
+    batch: int | None
+
+
+def current(project: Project, view: View | None, order: str, *, undecided: bool, anew: bool = False) -> ReviewList:
     """The list under review, made anew where the settings differ from those it was made with."""
-    artifact = view.record.artifact if view else ""
-    settings = (str(project.path), reads.by_state(project, "pool_hash"), artifact, view.column if view else "", order,
-                undecided, state.active_filters())  # fmt: skip
+    settings = (str(project.path), reads.by_state(project, "pool_hash"), order, undecided, state.active_filters(),
+                review_orders.depends_on(project, view, order))  # fmt: skip
+    st.session_state[review_audit.IN_AUDIT] = order == review_orders.AUDIT
     found = st.session_state.get(_LIST)
     if found is None or found.settings != settings or anew:
         found = _make(project, view, order, undecided, settings)
         st.session_state[_LIST], st.session_state[_TRAIL] = found, []
-        go(0)
+        go(review_orders.begins_at(project, order, found.rows))
     wanted = state.get("sample")
     if wanted is not None and wanted != st.session_state.get(_SHOWN):  # a link or the map asked for this sample
         visit(reads.row_of(project, wanted))
@@ -48,23 +59,15 @@ def current(project: Project, view: View | None, order: Order, *, undecided: boo
     return found
 
 
-def _make(project: Project, view: View | None, order: Order, undecided: bool, settings: Hashable) -> ReviewList:
+def _make(project: Project, view: View | None, order: str, undecided: bool, settings: Hashable) -> ReviewList:
+    base = review_orders.ordered(project, view, order)
+    if order == review_orders.AUDIT:  # its rows were drawn once and for all
+        return ReviewList(settings, base, 0, str(next(_NUMBERS)))
     passing = filters.combined(project, state.active_filters())
     if undecided:
         passing = passing & (reads.decisions(project) == 0)
-    base = _ordered(project, view, order)
     rows = base[passing[base]]
-    return ReviewList(settings, rows, int(passing.sum()) - len(rows))
-
-
-def _ordered(project: Project, view: View | None, order: Order) -> np.ndarray:
-    n = reads.pool_size(project)
-    if order == "random":
-        return reads.by_pool(project, "shuffled", lambda: np.random.default_rng(0).permutation(n))
-    if order == "pool" or view is None:
-        return reads.by_pool(project, "in order", lambda: np.arange(n))
-    best_first = reads.order(project, view.record.artifact, view.column)
-    return best_first if order == "highest" else best_first[::-1]
+    return ReviewList(settings, rows, int(passing.sum()) - len(rows), str(next(_NUMBERS)))
 
 
 def kept() -> ReviewList:
@@ -80,7 +83,8 @@ def visit(row: int) -> None:
         go(int(places[0]))
         return
     behind = min(at() + 1, len(found.rows))
-    st.session_state[_LIST] = replace(found, rows=np.insert(found.rows, behind, row))
+    rows = np.insert(found.rows, behind, row)
+    st.session_state[_LIST] = replace(found, rows=rows, token=str(next(_NUMBERS)))
     go(behind)
 
 
@@ -100,17 +104,20 @@ def go(position: int) -> None:
     st.session_state[_AT] = max(0, min(position, len(kept().rows)))
 
 
-def decide(project: Project, row: int, decision: str, *, note: str) -> None:
-    """Write one decision, remember where it was made, and move on to the next sample."""
-    project.decide([row], decision, by=state.author(), note=note)
-    st.session_state.setdefault(_TRAIL, []).append(at())
-    go(at() + 1)
+def move(token: str, position: int) -> None:
+    """Move to a position of the list of this token; one of a list that has been replaced means nothing any more."""
+    if token == kept().token:
+        go(position)
 
 
-def undo(project: Project) -> int:
-    """Take back the author's latest batch of decisions, go back to where it was made; how many samples it touched."""
-    touched = project.undo(by=state.author())
+def remember(position: int, row: int, batch: int | None) -> None:
+    """Remember a decision of this session, so that it can be taken back."""
+    trail = st.session_state.setdefault(_TRAIL, [])
+    trail.append(Step(position, row, batch))
+    del trail[:-MOST_STEPS]
+
+
+def last_step() -> Step | None:
+    """The latest decision of this session that was not taken back; it is forgotten with this call."""
     trail = st.session_state.get(_TRAIL, [])
-    if touched and trail:
-        go(trail.pop())
-    return touched
+    return trail.pop() if trail else None

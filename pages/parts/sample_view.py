@@ -13,6 +13,7 @@ from pages.parts.tables import table
 from pages.parts.words import count, percent, plain, shorten, visible
 
 LONGEST = 20_000
+LEAST = 500  # characters of every turn that are shown, however long the turns before it were
 _LABEL = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 _MARK_COLOURS = {"leak": "red", "near-duplicate": "orange", "looks truncated": "orange", filters.SURPRISING: "orange"}
 
@@ -21,15 +22,20 @@ def turns(row: Any) -> None:
     """The whole sample, one box per turn."""
     for number, message in enumerate(row.messages):
         with st.container(border=True, key=f"turn_{number}_{message.role}"):
-            st.caption(f"**{_LABEL.get(message.role, 'Other')}**")
-            st.text(cut(visible(message.content)) if message.content.strip() else "(empty)", width="stretch")
+            st.caption(f"**{label(message.role)}**")
+            st.text(visible(cut(message.content)) if message.content.strip() else "(empty)", width="stretch")
 
 
-def cut(text: str) -> str:
+def label(role: str) -> str:
+    """Who speaks, in a word."""
+    return _LABEL.get(role, "Other")
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
     """`text`, or its beginning with a word on how much more there is."""
-    if len(text) <= LONGEST:
+    if len(text) <= longest:
         return text
-    return f"{text[:LONGEST]}\n\n… {len(text) - LONGEST:,} more characters are not shown; the export has all of them."
+    return f"{text[:longest]}\n\n… {len(text) - longest:,} more characters are not shown; the export has all of them."
 
 
 def source_line(row: Any) -> None:
@@ -60,8 +66,7 @@ def sample_marks(project: Project, row: int) -> dict[str, str]:
     """Every mark the sample carries, with what it means here; not escaped."""
     found: dict[str, str] = {}
     for name in filters.MARKS:
-        covered = filters.marked(project, name)
-        if row < len(covered) and covered[row]:
+        if filters.mask(project, filters.Filter("mark", "", (name,)))[row]:
             found[name] = _explanation(project, row, name)
     return found
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.store.project import Project
+from pages.parts import review_keys
 
 PAGES = ["app.py", "1_Pool.py", "2_Score.py", "3_Map.py", "4_Review.py", "5_Compare.py", "6_Select.py", "8_Export.py"]
 MARKS = ("![x](", "<img", "**bold**", ":red[", ":material/", "[link](", "https://", "www.", "@e", "~~", "$x")
@@ -58,7 +59,10 @@ def test_the_check_would_find_what_it_looks_for() -> None:
 
 
 def test_the_sample_itself_is_shown_unchanged_as_text(
-    pages: Any, make_project: Callable[..., Project], hostile: str
+    pages: Any, make_project: Callable[..., Project], hostile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    test = pages.open("4_Review.py", make_project(text=hostile), sample="row-0")
-    assert f"{hostile} question 0" in [t.value for t in test.text]
+    sent: dict[str, Any] = {}
+    monkeypatch.setattr(review_keys, "mount", lambda **drawn: sent.update(drawn["data"]))  # it shows text as text
+    pages.open("4_Review.py", make_project(text=hostile), sample="row-0")
+    shown = next(sample for sample in sent["samples"] if sample["at"] == sent["at"])
+    assert shown["turns"][0] == ["User", f"{hostile} question 0"]

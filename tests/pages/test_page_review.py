@@ -8,10 +8,41 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.errors import EngineError
+from engine.curation import audit
+from engine.errors import EngineError, ProjectLocked
 from engine.store.project import Project
-from pages.parts import filters
+from pages.parts import filters, review_keys
 from pages.parts.filters import Filter
+
+
+class Desk:
+    """The desk in the browser: what it was sent, and presses it sends; like the real one it sends all not acknowledged.
+
+    With `late`, what it was sent is not acted upon: presses name the sample that was in view before.
+    """
+
+    def __init__(self, test: Any = None) -> None:
+        self.test, self.data, self.events = test, {}, []
+
+    def sample(self) -> dict[str, Any]:
+        return next(sample for sample in self.data["samples"] if sample["at"] == self.data["at"])
+
+    def press(self, act: str, *, run: bool = True, **more: Any) -> None:
+        shown = self.sample() if self.data["at"] < self.data["n"] else {"row": -1, "code": "none"}
+        event = {"seq": len(self.events) + 1, "act": act, "list": self.data["list"], "at": self.data["at"],
+                 "row": shown["row"], "seen": shown["code"], **more}  # fmt: skip
+        self.events.append(event)
+        if run:
+            self.test.run()
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """The desk of the page under test, in the place of the browser's."""
+    made = Desk()
+    monkeypatch.setattr(review_keys, "mount", lambda **drawn: made.data.update(drawn["data"]))
+    monkeypatch.setattr(review_keys, "told", lambda: review_keys.parsed({"client": "c", "events": made.events}))
+    return made
 
 
 def _best_first(project: Project) -> list[int]:
@@ -23,89 +54,231 @@ def _shown(test: Any) -> str:
     return str(test.session_state["ts_sample"])
 
 
-def test_without_a_run_the_pool_can_still_be_read(pages: Any, make_project: Callable[..., Project]) -> None:
-    test = pages.open("4_Review.py", make_project(run=False, plane=False, targets=False))
-    assert not test.exception
-    assert test.text[0].value == "question " + _shown(test).removeprefix("row-")
+def _open(pages: Any, desk: Desk, project: Project, **address: str) -> Any:
+    desk.test = pages.open("4_Review.py", project, **address)
+    assert not desk.test.exception
+    return desk.test
 
 
-def test_keys_decide_advance_and_undo(pages: Any, make_project: Callable[..., Project]) -> None:
+def test_without_a_run_the_pool_can_still_be_read(pages: Any, make_project: Callable[..., Project], desk: Desk) -> None:
+    test = _open(pages, desk, make_project(run=False, plane=False, targets=False))
+    assert desk.sample()["turns"][0] == ["User", "question " + _shown(test).removeprefix("row-")]
+
+
+def test_keys_decide_advance_and_undo(pages: Any, make_project: Callable[..., Project], desk: Desk) -> None:
     project = make_project()
     order = _best_first(project)
-    test = pages.open("4_Review.py", project)
-    assert not test.exception
+    test = _open(pages, desk, project)
     assert _shown(test) == f"row-{order[0]}"
-    test.text_input(key="review_note").input("clear answer")
-    test.button(key="review_approve").click().run()
-    test.button(key="review_reject").click().run()
+    desk.press("approve", note="clear answer")
+    desk.press("reject")
     assert _shown(test) == f"row-{order[2]}"
     codes = project.decisions()
     assert (codes[order[0]], codes[order[1]], int((codes > 0).sum())) == (1, 2, 2)
     notes = {entry.row: entry.note for entry in project.decision_log()}
-    assert notes == {order[0]: "clear answer", order[1]: ""}  # a note is kept once, with its own decision
-    test.button(key="review_undo").click().run()
+    assert notes == {order[0]: "clear answer", order[1]: ""}
+    assert desk.data["lines"] == ["2 of 59 reviewed, 50 % approved"]
+    desk.press("undo")
     assert _shown(test) == f"row-{order[1]}"
     assert project.decisions()[order[1]] == 0
     assert project.decisions()[order[0]] == 1
 
 
-def test_lowest_first_and_filters_make_the_list(pages: Any, make_project: Callable[..., Project]) -> None:
+def test_presses_that_come_together_go_each_to_its_sample_once(
+    pages: Any, make_project: Callable[..., Project], desk: Desk
+) -> None:
+    """Five presses in one message, as when they are quicker than the server, and the message a second time."""
     project = make_project()
+    order = _best_first(project)
+    test = _open(pages, desk, project)
+    acts = ["approve", "reject", "skip", "undo", "reject"]
+    for act, at in zip(acts, (0, 1, 2, 2, 2)):
+        desk.press(act, run=False, at=at, row=int(order[at]), seen="none")
+    test.run()
+    test.run()
+    codes = project.decisions()
+    assert [int(codes[row]) for row in order[:4]] == [1, 2, 2, 0]
+    assert desk.data["at"] == 3
+    assert desk.data["ack"] == {"c": 5}
+    assert len(project.decision_log(limit=100)) == 5  # nothing was recorded twice
+    ahead = [sample["row"] for sample in desk.data["samples"]]
+    assert ahead == [int(row) for row in order[1:14]]  # two behind, ten ahead
+
+
+def test_a_decision_made_meanwhile_is_told_before_it_is_overwritten(
+    pages: Any, make_project: Callable[..., Project], desk: Desk
+) -> None:
+    project = make_project()
+    first, second = (int(row) for row in _best_first(project)[:2])
+    test = _open(pages, desk, project)
+    project.decide([first], "reject", by="Bo <b>", note="wrong sum")
+    desk.press("approve")  # of a sample that was undecided when it was drawn
+    assert not test.exception
+    assert project.decisions()[first] == 2
+    told = test.warning[0].value.replace("\\", "")
+    assert "Bo <b> made it rejected" in told and "wrong sum" in told
+    assert _shown(test) == f"row-{second}"
+    desk.press("approve")
+    assert project.decisions()[second] == 1  # the others are not held up
+    test.button(key="review_overwrite_0").click().run()
+    assert project.decisions()[first] == 1
+    assert not test.warning
+    assert [e.decision for e in project.decision_log(rows=[first])] == ["approve", "reject"]
+
+
+def test_while_another_process_holds_the_project_presses_wait_and_none_is_lost(
+    pages: Any, make_project: Callable[..., Project], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project()
+    test = _open(pages, desk, project)
+    decide = Project.decide
+    with monkeypatch.context() as held:
+
+        def locked(*_: object, **__: object) -> int:
+            raise ProjectLocked("The project is in use by process 7. Nothing was changed.")
+
+        held.setattr(Project, "decide", locked)
+        desk.press("approve")
+        assert desk.data["ack"] == {}
+        assert "process 7" in desk.data["trouble"]
+    assert Project.decide is decide
+    test.run()  # the desk sends it again
+    assert (desk.data["ack"], desk.data["trouble"], int((project.decisions() == 1).sum())) == ({"c": 1}, "", 1)
+
+
+def test_tags_are_put_and_taken_off(pages: Any, make_project: Callable[..., Project], desk: Desk, hostile: str) -> None:
+    project = make_project()
+    _open(pages, desk, project, sample="row-17")
+    name = hostile[:40].strip()
+    desk.press("tag", tag=name)
+    desk.press("tag", tag="odd\u202esum")
+    desk.press("tag", tag="a\x00b")  # refused and told
+    assert "control characters" in desk.data["said"]
+    assert desk.sample()["tags"] == [[name, name], ["odd\u202esum", "odd⟨U+202E⟩sum"]]
+    assert set(desk.data["suggestions"]) == {name, "odd\u202esum"}
+    desk.press("untag", tag=name)
+    assert {tag: rows.tolist() for tag, rows in project.tags().items()} == {"odd\u202esum": [17]}
+
+
+def test_an_audit_is_begun_answered_in_its_order_and_estimates(
+    pages: Any, make_project: Callable[..., Project], desk: Desk
+) -> None:
+    project = make_project()
+    project.decide(range(10), "approve", by="Ada")
+    test = _open(pages, desk, project)
+    test.selectbox(key="review_order").set_value("audit").run()
+    assert desk.data["lines"] == ["10 of 59 reviewed, 100 % approved"]  # the list before: no audit is begun yet
+    test.button(key="review_audit_begin").click().run()
+    assert not test.exception
+    drawn = audit.latest(project)[0].rows
+    assert desk.data["n"] == 50
+    desk.press("approve")
+    desk.press("go", at=5, row=int(drawn[5]))
+    desk.press("reject")  # out of its order: it does not count until the ones before are answered
+    assert desk.data["lines"][0] == "2 of 50 reviewed, 50 % approved"
+    assert "from 1 audit samples" in desk.data["lines"][1]
+    found = audit.estimate(project)
+    assert (found.population, found.sample, found.approved, found.left) == (50, 1, 1, 48)
+    assert _shown(test) == f"row-{drawn[6]}"
+
+
+def test_lowest_disputed_uncertain_first_and_filters_make_the_list(
+    pages: Any, make_project: Callable[..., Project], add_run: Any
+) -> None:
+    project = make_project(full=True)
+    add_run(project, "other", seed=5)
     only = Filter("field", "source", ("source 2",))
-    test = pages.open("4_Review.py", project, filters=filters.encode([only]))
+    test = pages.open("4_Review.py", project, filters=filters.encode([only]), run="landmark")
     test.selectbox(key="review_order").set_value("lowest").run()
     assert not test.exception
     expected = [row for row in reversed(_best_first(project)) if row % 3 == 2]
     assert _shown(test) == f"row-{expected[0]}"
+    test.selectbox(key="review_order").set_value("uncertain").run()
+    assert int(_shown(test).removeprefix("row-")) % 4 == 2  # the cluster whose sigma is wide
+    test.selectbox(key="review_order").set_value("disputed").run()
+    places = []
+    for name in ("landmark", "other"):
+        score = np.load(project.artifacts / project.run(name).artifact / "score.npy")
+        places.append(np.argsort(np.argsort(score)))
+    apart = np.abs(places[0] - places[1]).astype(float)
+    apart[[59, *(row for row in range(60) if row % 3 != 2)]] = -1
+    assert _shown(test) == f"row-{int(np.argmax(apart))}"
 
 
-def test_a_link_opens_its_sample(pages: Any, make_project: Callable[..., Project]) -> None:
-    test = pages.open("4_Review.py", make_project(), sample="row-17")
-    assert not test.exception
+def test_a_link_opens_its_sample(pages: Any, make_project: Callable[..., Project], desk: Desk) -> None:
+    test = _open(pages, desk, make_project(), sample="row-17")
     assert _shown(test) == "row-17"
     assert "row-17" in test.query_params["sample"]
-    assert any("answer 17" in t.value for t in test.text)
+    assert desk.sample()["turns"][1] == ["Assistant", "answer 17"]
 
 
-def test_deciding_does_not_reshuffle_what_comes_next(pages: Any, make_project: Callable[..., Project]) -> None:
+def test_deciding_does_not_reshuffle_what_comes_next(
+    pages: Any, make_project: Callable[..., Project], desk: Desk
+) -> None:
     project = make_project()
     order = _best_first(project)
-    test = pages.open("4_Review.py", project)
+    test = _open(pages, desk, project)
     test.toggle(key="review_undecided").set_value(True).run()
     for step in range(3):
         assert _shown(test) == f"row-{order[step]}"
-        test.button(key="review_skip").click().run()
+        desk.press("skip")
     assert _shown(test) == f"row-{order[3]}"
 
 
-def test_the_end_of_a_list_says_so_and_can_be_left(pages: Any, make_project: Callable[..., Project]) -> None:
+def test_the_end_of_a_list_says_so_and_can_be_left(
+    pages: Any, make_project: Callable[..., Project], desk: Desk
+) -> None:
     project = make_project()
     one = Filter("rank", "landmark/score", (1, 1))
-    test = pages.open("4_Review.py", project, filters=filters.encode([one]))
-    test.button(key="review_approve").click().run()
+    test = _open(pages, desk, project, filters=filters.encode([one]))
+    desk.press("approve")
     assert not test.exception
-    assert any("last of 1 sample" in m.value for m in test.markdown)
-    test.button(key="review_undo").click().run()
+    assert (desk.data["at"], desk.data["n"]) == (1, 1)
+    assert any("So far in this project" in c.value for c in test.caption)
+    desk.press("undo")
     assert not project.decisions().any()
     assert _shown(test) == f"row-{_best_first(project)[0]}"
 
 
 def test_a_refused_decision_moves_nothing(
+    pages: Any, make_project: Callable[..., Project], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project()
+    test = _open(pages, desk, project)
+    before = _shown(test)
+
+    def refused(*_: object, **__: object) -> int:
+        raise EngineError("The disk refused. Nothing was recorded.")
+
+    monkeypatch.setattr(Project, "decide", refused)
+    desk.press("approve")
+    assert not test.exception
+    assert desk.data["said"] == "The disk refused. Nothing was recorded."
+    assert _shown(test) == before
+    assert not project.decisions().any()
+
+
+def test_many_are_decided_from_the_list_in_one_batch_and_others_decisions_are_told_first(
     pages: Any, make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_project()
+    order = _best_first(project)
     test = pages.open("4_Review.py", project)
-    before = _shown(test)
-
-    def locked(*_: object, **__: object) -> int:
-        raise EngineError("The project is in use by process 7. Nothing was recorded.")
-
-    monkeypatch.setattr(Project, "decide", locked)
-    test.button(key="review_approve").click().run()
+    test.session_state["ts_review_as_list"] = True
+    test.run()
+    lines = test.dataframe[0].value
+    assert len(lines) == 25
+    assert lines["Sample"][0] == f"question {order[0]} → answer {order[0]}"
+    project.decide([order[3]], "reject", by="Bo")
+    test.button(key="review_whole_approve").click().run()
     assert not test.exception
-    assert len(test.error) == 1
-    assert _shown(test) == before
-    assert not project.decisions().any()
+    assert int((project.decisions() == 1).sum()) == 0
+    assert "Nothing is recorded yet" in test.warning[0].value
+    test.button(key="review_many_others").click().run()
+    codes = project.decisions()
+    assert (int((codes == 1).sum()), int(codes[order[3]])) == (58, 2)
+    test.button(key="review_table_undo").click().run()
+    assert int((project.decisions() > 0).sum()) == 1
 
 
 def test_marks_and_duplicates_are_named(pages: Any, make_project: Callable[..., Project]) -> None:
@@ -144,7 +317,7 @@ def _explained(monkeypatch: pytest.MonkeyPatch, explain: Any) -> list[Any]:
 
 
 def test_an_explanation_is_made_when_asked_for_and_stays_open(
-    pages: Any, make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+    pages: Any, make_project: Callable[..., Project], desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     carrier = SimpleNamespace(row=3, coefficient=0.5, score=0.2, contribution=0.1)
 
@@ -153,7 +326,7 @@ def test_an_explanation_is_made_when_asked_for_and_stays_open(
         return [SimpleNamespace(row=rows[0], carriers=(carrier,), share=0.8, best=best, worst=worst, note="")]
 
     made = _explained(monkeypatch, explain)
-    test = pages.open("4_Review.py", make_project(full=True), sample="row-30")
+    test = _open(pages, desk, make_project(full=True), sample="row-30")
     assert made == []
     test.session_state["score_why"] = True
     test.run()
@@ -165,7 +338,7 @@ def test_an_explanation_is_made_when_asked_for_and_stays_open(
     targets = next(f for f in frames if "Target sample" in f)["Target sample"].tolist()
     assert targets == ["maths, item 2: maths 1", "code, item 1: code 0"]
     assert "80 % of all" in _told(test)
-    test.button(key="review_next").click().run()
+    desk.press("go", at=desk.data["at"] + 1)
     assert any("Landmark" in frame.value for frame in test.dataframe)
     assert len(made) == 1  # the fit behind it is made once for a run
 

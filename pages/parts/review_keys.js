@@ -1,0 +1,325 @@
+// The reviewer's desk: keys, note, tags and the text of the sample in view. Mounted by review_keys.py, which documents
+// the messages. No key press is lost: each becomes a numbered event that names the sample in view, all events not yet
+// acknowledged travel together, and the next sample is shown at once from those sent ahead, without asking the server.
+// All text goes through textContent.
+
+const CODES = { approve: 'approved', reject: 'rejected', skip: 'skipped', none: 'undecided' };
+const DECISIONS = { a: 'approve', x: 'reject', s: 'skip' };
+const ICONS = { approve: '✓', reject: '✕', skip: '→', none: '○' };
+const RETRY_MS = 3000; // what is not acknowledged by then is sent again
+const SLOW_MS = 1500; // from then on it is said that decisions are on their way
+const OWN_ARROWS = '[role=radio],[role=slider],[role=tab],[role=listbox],[role=combobox],[role=grid],canvas,select';
+
+export default function reviewKeys(component) {
+  const { data, parentElement, setStateValue } = component;
+  const generation = (parentElement.touchstoneGeneration ?? 0) + 1;
+  parentElement.touchstoneGeneration = generation;
+  parentElement.touchstoneDesk ??= new Desk(parentElement);
+  const desk = parentElement.touchstoneDesk;
+  desk.send = (value) => setStateValue('keys', value);
+  desk.update(data);
+  return () => {
+    if (parentElement.touchstoneGeneration !== generation) return; // a newer call has taken over
+    desk.destroy();
+    parentElement.touchstoneDesk = null;
+  };
+}
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+class Desk {
+  constructor(parent) {
+    this.client = Math.random().toString(36).slice(2) + Date.now().toString(36);
+    this.seq = 0;
+    this.tries = 0;
+    this.pending = []; // events not yet acknowledged, oldest first
+    this.trail = []; // where this desk decided, for undo
+    this.samples = new Map(); // place in the list → sample
+    this.codes = new Map(); // row → decision made here and not yet acknowledged
+    this.tags = new Map(); // row → tags changed here and not yet acknowledged
+    this.notes = new Map(); // row → a note begun
+    this.list = null;
+    this.at = 0;
+    this.n = 0;
+    this.build(parent);
+    this.onKey = (event) => this.key(event);
+    this.onLeave = (event) => {
+      if (this.pending.length) event.preventDefault();
+    };
+    document.addEventListener('keydown', this.onKey);
+    window.addEventListener('beforeunload', this.onLeave);
+  }
+
+  destroy() {
+    document.removeEventListener('keydown', this.onKey);
+    window.removeEventListener('beforeunload', this.onLeave);
+    clearTimeout(this.retry);
+    clearTimeout(this.slow);
+    this.root.remove();
+  }
+
+  // -------------------------------------------------------------- what is drawn
+
+  build(parent) {
+    this.root = element('section', 'desk');
+    this.root.setAttribute('aria-label', 'Sample under review');
+    const bar = element('div', 'bar');
+    const buttons = element('div', 'buttons');
+    for (const [act, label, key] of [['approve', 'Approve', 'A'], ['reject', 'Reject', 'X'], ['skip', 'Skip', 'S']]) {
+      buttons.append(this.button(`${ICONS[act]} ${label}`, key, act, () => this.decide(act)));
+    }
+    buttons.append(this.button('↶ Undo', 'U', 'undo', () => this.undo()));
+    this.previous = this.button('‹ Previous', '←', 'previous', () => this.go(this.at - 1));
+    this.next = this.button('Next ›', '→', 'next', () => this.go(this.at + 1));
+    buttons.append(this.previous, this.next);
+    this.note = this.field('Note', 'N', 'Note, kept with the decision', 500);
+    this.note.addEventListener('input', () => this.notes.set(this.sample()?.row, this.note.value));
+    this.tag = this.field('Tag', 'T', 'Add a tag', 60);
+    this.known = element('datalist');
+    this.known.id = 'known-tags';
+    this.tag.setAttribute('list', 'known-tags');
+    const fields = element('div', 'fields');
+    fields.append(this.note.parentElement, this.tag.parentElement, this.known);
+    this.said = element('div', 'said');
+    this.said.setAttribute('role', 'status');
+    bar.append(buttons, fields, this.said);
+    this.lines = element('div', 'lines');
+    this.head = element('div', 'head');
+    this.body = element('div', 'body');
+    this.root.append(bar, this.lines, this.head, this.body);
+    parent.append(this.root);
+  }
+
+  button(label, key, act, action) {
+    const made = element('button', `act ${act}`, label);
+    made.type = 'button';
+    made.append(element('kbd', '', key));
+    made.setAttribute('aria-label', label.replace(/[^A-Za-z ]/g, '').trim());
+    made.setAttribute('aria-keyshortcuts', { '←': 'ArrowLeft', '→': 'ArrowRight' }[key] ?? key);
+    made.addEventListener('click', action);
+    return made;
+  }
+
+  field(label, key, placeholder, longest) {
+    const around = element('label', 'field');
+    const input = element('input');
+    input.type = 'text';
+    input.maxLength = longest;
+    input.placeholder = placeholder;
+    input.setAttribute('aria-label', label);
+    input.addEventListener('keydown', (event) => this.typed(event, label));
+    around.append(input, element('kbd', '', key));
+    return input;
+  }
+
+  sample() {
+    return this.samples.get(this.at);
+  }
+
+  draw() {
+    const shown = this.sample();
+    const drawn = shown ? `${this.list} ${shown.at} ${shown.row} ${shown.whole}` : `${this.list} ${this.at >= this.n}`;
+    if (drawn !== this.drawn) this.drawBody(shown);
+    this.drawn = drawn;
+    this.drawHead(shown);
+    this.previous.disabled = this.at <= 0;
+    this.next.disabled = this.at >= this.n;
+    for (const act of Object.values(DECISIONS)) this.root.querySelector(`.act.${act}`).disabled = !shown;
+    this.note.disabled = this.tag.disabled = !shown;
+    const note = this.notes.get(shown?.row) ?? '';
+    if (this.note.value !== note) this.note.value = note;
+  }
+
+  drawHead(shown) {
+    const plural = this.n === 1 ? 'sample' : 'samples';
+    const place = Math.min(this.at + 1, this.n).toLocaleString('en');
+    const where = this.at < this.n ? `${place} of ${this.n.toLocaleString('en')} ${plural}` : '';
+    const parts = [element('strong', 'place', where)];
+    if (shown) {
+      const code = this.codes.get(shown.row) ?? shown.code;
+      parts.push(element('span', `badge ${code}`, `${ICONS[code]} ${CODES[code]}`));
+      for (const tag of this.tags.get(shown.row) ?? shown.tags) parts.push(this.chip(tag[0], tag[1]));
+      parts.push(element('span', 'source', shown.source));
+    }
+    this.head.replaceChildren(...parts);
+  }
+
+  chip(tag, spelt) {
+    const chip = element('span', 'tag');
+    const off = element('button', '', '×');
+    off.type = 'button';
+    off.setAttribute('aria-label', `Remove the tag ${spelt}`);
+    off.addEventListener('click', () => this.retag(tag, 'untag'));
+    chip.append(element('bdi', '', spelt), off);
+    return chip;
+  }
+
+  drawBody(shown) {
+    const parts = [];
+    if (shown) {
+      for (const [label, text] of shown.turns) {
+        const turn = element('article', 'turn');
+        turn.append(element('h4', '', label), element('div', text ? 'text' : 'text none', text || '(empty)'));
+        parts.push(turn);
+      }
+      if (!shown.whole) parts.push(element('p', 'more', 'The rest of it is on its way …'));
+    } else if (this.n === 0) {
+      parts.push(element('p', 'end', 'No sample is in this list.'));
+    } else if (this.at >= this.n) {
+      const plural = this.n === 1 ? 'sample' : 'samples';
+      parts.push(element('p', 'end', `That was the last of ${this.n.toLocaleString('en')} ${plural} in this list.`));
+    } else {
+      parts.push(element('p', 'end', 'The next sample is on its way …'));
+    }
+    this.body.replaceChildren(...parts);
+    if (this.root.getBoundingClientRect().top < 0) this.root.scrollIntoView({ block: 'start' });
+  }
+
+  say(text, tone = '') {
+    this.said.textContent = text;
+    this.said.className = `said ${tone}`;
+  }
+
+  // -------------------------------------------------------------- what the server says
+
+  update(data) {
+    const acknowledged = data.ack?.[this.client] ?? 0;
+    this.pending = this.pending.filter((event) => event.seq > acknowledged);
+    if (data.list !== this.list) {
+      this.samples.clear();
+      this.trail = [];
+      this.list = data.list;
+      this.at = data.at;
+    }
+    this.n = data.n;
+    for (const sample of data.samples) {
+      const known = this.samples.get(sample.at);
+      this.samples.set(sample.at, known?.whole && known.row === sample.row ? { ...sample, turns: known.turns, whole: true } : sample);
+    }
+    const open = new Set(this.pending.map((event) => event.row));
+    for (const kept of [this.codes, this.tags]) for (const row of kept.keys()) if (!open.has(row)) kept.delete(row);
+    if (!this.pending.length) this.at = data.at;
+    this.known.replaceChildren(...data.suggestions.map((tag) => Object.assign(element('option'), { value: tag })));
+    this.lines.replaceChildren(...data.lines.map((line) => element('div', '', line)));
+    this.draw();
+    this.settle(data.trouble);
+    if (data.said && data.saidAt !== this.saidAt) this.say(data.said);
+    this.saidAt = data.saidAt;
+  }
+
+  settle(trouble) {
+    clearTimeout(this.retry);
+    clearTimeout(this.slow);
+    if (!this.pending.length) {
+      if (this.said.classList.contains('slow')) this.say('Everything is saved.');
+      return;
+    }
+    this.retry = setTimeout(() => this.post(), RETRY_MS);
+    const waiting = () => this.say(`${this.pending.length} not saved yet; they are sent again by themselves. ${trouble ?? ''}`, 'slow');
+    if (trouble) waiting();
+    else this.slow = setTimeout(waiting, SLOW_MS);
+  }
+
+  // -------------------------------------------------------------- what the reviewer does
+
+  key(event) {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    const target = event.composedPath()[0];
+    if (target instanceof Element) {
+      if (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) return;
+      if (target.closest('[role=dialog]')) return;
+      if (event.key.startsWith('Arrow') && target.closest(OWN_ARROWS)) return;
+    }
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const action = {
+      u: () => this.undo(),
+      n: () => this.note.focus(),
+      t: () => this.tag.focus(),
+      ArrowLeft: () => this.go(this.at - 1),
+      ArrowRight: () => this.go(this.at + 1),
+    }[key] ?? (DECISIONS[key] && (() => this.decide(DECISIONS[key])));
+    if (!action) return;
+    event.preventDefault();
+    if (event.repeat && !event.key.startsWith('Arrow')) return; // a key held down is one press
+    action();
+  }
+
+  typed(event, label) {
+    event.stopPropagation();
+    if (event.isComposing || (event.key !== 'Enter' && event.key !== 'Escape')) return;
+    event.preventDefault();
+    const value = event.target.value.trim();
+    if (label === 'Tag' && event.key === 'Enter' && value) {
+      this.retag(value, 'tag');
+      event.target.value = '';
+      return; // several tags can be typed in a row; Enter once more leaves
+    }
+    if (label === 'Tag') event.target.value = '';
+    event.target.blur();
+  }
+
+  decide(act) {
+    const shown = this.sample();
+    if (!shown) {
+      const where = this.at < this.n ? 'The next sample is not here yet, so nothing was decided.' : 'This is the end of the list.';
+      this.say(where, 'refused');
+      return;
+    }
+    const before = this.codes.get(shown.row) ?? shown.code;
+    const note = (this.notes.get(shown.row) ?? '').trim();
+    this.notes.delete(shown.row);
+    this.trail.push({ at: this.at, row: shown.row, before });
+    this.codes.set(shown.row, act);
+    this.push({ act, at: shown.at, row: shown.row, seen: before, note });
+    this.at = Math.min(this.at + 1, this.n);
+    this.draw();
+    this.say(`${CODES[act]}: ${shown.id}`, act);
+  }
+
+  undo() {
+    const last = this.trail.pop();
+    this.push({ act: 'undo', at: last?.at ?? -1, row: last?.row ?? -1 });
+    if (last) {
+      this.at = last.at;
+      this.codes.set(last.row, last.before);
+      this.say('Taken back.');
+    }
+    this.draw();
+  }
+
+  go(to) {
+    if (to < 0 || to > this.n || to === this.at) return;
+    this.push({ act: 'go', at: to, row: this.samples.get(to)?.row ?? -1 });
+    this.at = to;
+    this.draw();
+  }
+
+  retag(tag, act) {
+    const shown = this.sample();
+    if (!shown) return;
+    const now = (this.tags.get(shown.row) ?? shown.tags).filter((known) => known[0] !== tag);
+    this.tags.set(shown.row, act === 'tag' ? [...now, [tag, tag]] : now);
+    this.push({ act, at: shown.at, row: shown.row, tag });
+    this.draw();
+  }
+
+  push(event) {
+    this.pending.push({ seq: ++this.seq, list: this.list, ...event });
+    this.post();
+    this.settle();
+  }
+
+  post() {
+    this.tries += 1;
+    this.send({ client: this.client, tries: this.tries, events: this.pending });
+    if (this.pending.length) {
+      clearTimeout(this.retry);
+      this.retry = setTimeout(() => this.post(), RETRY_MS);
+    }
+  }
+}

@@ -1,0 +1,78 @@
+"""The samples around the reviewer's place, read ahead, as the desk in the browser wants them.
+
+Only what is shown is kept, so that a sample of ten megabytes costs ten kilobytes; a sample is read once per session.
+Notation: a *place* counts the list from 0. Does not draw and does not decide.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from engine.store.project import Project
+from pages.parts import filters, reads, sample_view
+from pages.parts.words import count, shorten, visible
+
+BEHIND, AHEAD = 2, 10
+SENT_AHEAD = 4000  # characters of a sample that is not in view yet; the rest follows when it is
+MOST_KEPT = 400
+_KEPT = "ts_review_texts"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One sample as it is shown: its id, where it comes from, and its turns as (label, text)."""
+
+    row: int
+    id: str
+    source: str
+    turns: tuple[tuple[str, str], ...]
+
+
+def around(project: Project, rows: np.ndarray, at: int, tags: Mapping[int, Sequence[str]]) -> list[dict[str, Any]]:
+    """The samples from `BEHIND` places before to `AHEAD` after `at`, for the desk; the one in view as a whole."""
+    first = max(0, at - BEHIND)
+    wanted = [int(row) for row in rows[first : at + AHEAD + 1]]
+    codes = reads.decisions(project)
+    return [
+        _sent(place, shown, filters.DECISION_OF[int(codes[shown.row])], tags.get(shown.row, ()), whole=place == at)
+        for place, shown in enumerate(shown_rows(project, wanted), start=first)
+    ]
+
+
+def _sent(place: int, shown: Shown, code: str, tags: Sequence[str], *, whole: bool) -> dict[str, Any]:
+    turns, left = [], SENT_AHEAD
+    for label, text in shown.turns:
+        if not whole and left <= 0:
+            break
+        turns.append([label, text if whole else text[:left]])
+        left -= len(text)
+    fits = whole or left >= 0
+    return {"at": place, "row": shown.row, "id": shown.id, "source": shown.source, "code": code, "turns": turns,
+            "tags": [[tag, visible(tag)] for tag in tags], "whole": fits}  # fmt: skip
+
+
+def shown_rows(project: Project, rows: Sequence[int]) -> list[Shown]:
+    """These pool rows as they are shown; those not seen before are read in one go."""
+    kept: dict[tuple[str, int], Shown] = st.session_state.setdefault(_KEPT, {})
+    pool = f"{project.path} {reads.by_state(project, 'pool_hash')}"
+    missing = [row for row in dict.fromkeys(rows) if (pool, row) not in kept]
+    if missing:
+        if len(kept) > MOST_KEPT:
+            kept.clear()
+            missing = list(dict.fromkeys(rows))
+        kept.update({(pool, stored.row): _shown(stored) for stored in project.rows(missing)})
+    return [kept[pool, row] for row in rows]
+
+
+def _shown(stored: Any) -> Shown:
+    turns, left = [], sample_view.LONGEST
+    for message in stored.messages:
+        text = sample_view.cut(message.content, max(left, sample_view.LEAST)) if message.content.strip() else ""
+        turns.append((sample_view.label(message.role), visible(text)))
+        left -= len(text)
+    place = f"{shorten(stored.file, 60)}, line {stored.line:,}"
+    source = f"id {shorten(stored.id, 60)} · {place} · {count(stored.words, 'word')}"
+    return Shown(int(stored.row), visible(shorten(stored.id, 60)), visible(source), tuple(turns))

@@ -124,6 +124,38 @@ def current(con: duckdb.DuckDBPyConnection) -> np.ndarray:
     return _state(con, reading.size(con, "pool", ""))
 
 
+@dataclass(frozen=True)
+class DecisionState:
+    """The decisions in force after `batch` (0: none), which was made at `made`: codes int8 (n,), not to be changed."""
+
+    batch: int
+    made: str
+    codes: np.ndarray
+
+
+def state_after(con: duckdb.DuckDBPyConnection, known: DecisionState | None) -> DecisionState:
+    """The present state, from the log lines beyond the `known` one where that is a state of this log."""
+    query = "SELECT coalesce(max(batch), 0), coalesce(arg_max(made, batch), '') FROM decision_batches"
+    last = first(con, query) or (0, "")
+    pool = reading.size(con, "pool", "")
+    if known is None or not _is_of(con, known) or len(known.codes) > pool:
+        return DecisionState(int(last[0]), last[1], _state(con, pool))
+    if known.batch == last[0] and len(known.codes) == pool:
+        return known
+    codes = np.zeros(pool, np.int8)
+    codes[: len(known.codes)] = known.codes
+    log = _log(con, "WHERE batch > ?", [known.batch])
+    codes[log.row] = log.decision
+    return DecisionState(int(last[0]), last[1], codes)
+
+
+def _is_of(con: duckdb.DuckDBPyConnection, known: DecisionState) -> bool:
+    """Whether the log holds the batch that the state ends with; of a project put in its place it would not."""
+    if known.batch == 0:
+        return True
+    return first(con, "SELECT made FROM decision_batches WHERE batch = ?", [known.batch]) == (known.made,)
+
+
 def replay(con: duckdb.DuckDBPyConnection) -> np.ndarray:
     """`current` from the whole log, without the snapshot: what defines it. int8 (n,)."""
     codes = np.zeros(reading.size(con, "pool", ""), np.int8)

@@ -16,8 +16,8 @@ import numpy as np
 from engine.data.samples import BadRow, Row, SourceInfo
 from engine.errors import EngineError
 from engine.progress import Reporter, Silent
-from engine.store import adding, artifacts, catalogue, decisions, ledger, reading, schema, selections, tags
-from engine.store.decisions import DecisionEntry
+from engine.store import adding, artifacts, catalogue, decisions, ledger, reading, schema, selections, tags, versions
+from engine.store.decisions import DecisionEntry, DecisionState
 from engine.store.disk import disk_errors, remove, temporary_name
 from engine.store.records import (
     Counts,
@@ -109,6 +109,11 @@ class Project:
                 state.append((found.st_mtime_ns, found.st_size, found.st_ino))
         return hash(tuple(state))
 
+    def versions(self) -> dict[str, str]:
+        """The mark of every subject of the catalogue: it differs whenever anything of the subject does."""
+        with self.session() as con:
+            return versions.marks(con)
+
     def add_rows(
         self,
         role: str,
@@ -151,6 +156,11 @@ class Project:
         """The target sets in order of addition."""
         with self.session() as con:
             return reading.targets(con)
+
+    def heldout(self) -> list[TargetSet]:
+        """The held-out files in order of addition: never scored for, only guarded against."""
+        with self.session() as con:
+            return reading.targets(con, "heldout")
 
     def counts(self) -> Counts:
         """Sizes of everything, decisions included."""
@@ -279,6 +289,11 @@ class Project:
         """The decision code of every usable pool row, int8 (n,); codes as in `decisions.DECISIONS`."""
         with self.session() as con:
             return decisions.current(con)
+
+    def decision_state(self, known: DecisionState | None = None) -> DecisionState:
+        """The decisions in force and the batch they end with; with a `known` state only what came after it is read."""
+        with self.session() as con:
+            return decisions.state_after(con, known)
 
     def decision_log(self, *, rows: Sequence[int] | None = None, limit: int = 100) -> list[DecisionEntry]:
         """The latest lines of the log, newest first; only those of `rows` if given."""

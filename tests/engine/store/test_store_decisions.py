@@ -73,6 +73,7 @@ def test_any_history_equals_its_model(ten_rows, acts, snapshot_after):
         con.execute("DELETE FROM decision_batches")  # a fresh history per example, in one project
         con.execute("DELETE FROM decision_snapshot")
         patch.setattr(decisions, "SNAPSHOT_AFTER", snapshot_after)
+        known = None
         for act in acts:
             before = con.execute("SELECT * FROM decision_batches ORDER BY batch").fetchall()
             _perform(con, model, act)
@@ -80,6 +81,22 @@ def test_any_history_equals_its_model(ten_rows, acts, snapshot_after):
             assert after[: len(before)] == before
             assert decisions.current(con).tolist() == model.state()
             assert decisions.replay(con).tolist() == model.state()
+            known = decisions.state_after(con, known)  # each from the one before
+            assert known.codes.tolist() == model.state()
+
+
+def test_a_known_state_grows_with_the_pool_and_is_not_trusted_in_another_history(filled, make_row, make_info):
+    filled.decide([1, 2], "approve", by="Ada")
+    known = filled.decision_state()
+    assert filled.decision_state(known) is known
+    filled.add_rows("pool", "", make_info("bb", path="/data/more.jsonl"), [make_row(1, "new", own_id="t")])
+    filled.decide([10], "reject", by="Ada")
+    assert filled.decision_state(known).codes.tolist() == [0, 1, 1, *[0] * 7, 2]
+    assert known.codes.tolist() == [0, 1, 1, *[0] * 7], "the state given was changed"
+    with filled.changing() as con:
+        con.execute("DELETE FROM decision_batches")
+        con.execute("INSERT INTO decision_batches VALUES (1, 'then', 'Bo', 'decide', NULL, '', 1, [5], [3], [0], NULL)")
+    assert filled.decision_state(known).codes.tolist() == [*[0] * 5, 3, *[0] * 5]
 
 
 def _perform(con, model: Model, act: tuple) -> None:

@@ -34,10 +34,11 @@ with open_page(
     comparison.figures(figures)
     blocks = {
         "Samples": lambda: comparison_samples.explore(project, pair, one, two),
-        "Overlap of the tops": lambda: comparison.curves([one, two], {(0, 1): figures}),
         "On the map": lambda: comparison_where.on_map(project, pair, one, two),
         "By source or field": lambda: comparison_where.by_source(project, pair, one, two),
     }
+    if len(views) == 2:
+        blocks["Overlap of the tops"] = lambda: comparison.curves([one, two], {(0, 1): figures})
     for tab, block in zip(st.tabs(list(blocks), key="comparing_tabs", on_change="rerun"), blocks.values()):
         if tab.open:
             with tab, errors_shown():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BINS = 60
+FEWEST, MOST = 12, 60  # cells along an axis
 CLIP = 0.1  # per cent at either end of the scores
 
 
@@ -38,11 +38,13 @@ class Density:
         return Region(_span(self.x, column), _span(self.y, row))
 
 
-def density(x: np.ndarray, y: np.ndarray, *, bins: int = BINS) -> Density:
-    """Count the samples by cell, of which there are no more than samples. Raises `ValueError` for no samples."""
+def density(x: np.ndarray, y: np.ndarray, *, bins: int | None = None) -> Density:
+    """Count the samples by cell: `bins` along an axis, by default so that a cell holds some six of evenly spread ones,
+    and no more than there are samples. Raises `ValueError` for no samples.
+    """
     if not len(x):
         raise ValueError("no samples to count")
-    bins = min(bins, len(x))
+    bins = min(bins or int(np.clip(np.sqrt(len(x) / 6), FEWEST, MOST)), len(x))
     across, up = _edges(x, bins), _edges(y, bins)
     cells = _cells(y, up) * bins + _cells(x, across)
     counts = np.bincount(cells, minlength=bins * bins).reshape(bins, bins)

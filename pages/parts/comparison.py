@@ -36,7 +36,8 @@ def choose(project: Project) -> list[View]:
     """Draw the choice of runs and of the score they are compared by; the chosen runs, in the order chosen."""
     runs = {run.name: run for run in reversed(reads.by_state(project, "runs"))}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        known = [name for name in st.session_state.get("compare_runs", list(runs)[:USUAL]) if name in runs]
+        usual = sorted(runs, key=lambda name: runs[name].method == "random")[:USUAL]  # baselines behind
+        known = [name for name in st.session_state.get("compare_runs", usual) if name in runs]
         st.session_state["compare_runs"] = known  # a run that has gone since is not chosen any more
         names = st.multiselect(
             "Runs", list(runs), key="compare_runs", max_selections=MOST, width=620,

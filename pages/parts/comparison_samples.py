@@ -31,17 +31,20 @@ USUAL_SHARE = "top 10 %"
 
 
 def explore(project: Project, found: Pair, one: View, two: View) -> None:
-    """The picture on the left, the choice of a part and its samples on the right and below."""
-    left, right = st.columns(2, gap="medium")
+    """The picture on the left; on the right the choice of a part, and its samples."""
+    left, right = st.columns([2, 3], gap="medium")
     with left:
-        st.session_state.setdefault("compare_by", "Rank")
-        by_rank = st.segmented_control("Axes", ["Rank", "Score"], key="compare_by", required=True) == "Rank"
+        for key, usual in (("compare_by", "Rank"), ("compare_mark", "Box")):
+            st.session_state.setdefault(key, usual)
+        with st.container(horizontal=True):
+            by_rank = st.segmented_control("Axes", ["Rank", "Score"], key="compare_by", required=True) == "Rank"
+            box = st.segmented_control("Mark by", ["Box", "Click"], key="compare_mark", required=True) == "Box"
         x, y = values(project, found, one, two, by_rank=by_rank)
-        event, shown = _picture(project, x, y, one, two, by_rank=by_rank)
+        event, shown = _picture(project, x, y, one, two, by_rank=by_rank, box=box)
     drawn = region_of(event, shown)
     with right:
         part, k = _choice(found, one, two, drawn)
-    _samples(project, found, one, two, part, k, drawn if part == DRAWN else None, by_rank=by_rank)
+        _samples(project, found, one, two, part, k, drawn if part == DRAWN else None, by_rank=by_rank)
 
 
 def values(project: Project, found: Pair, one: View, two: View, *, by_rank: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -54,9 +57,9 @@ def values(project: Project, found: Pair, one: View, two: View, *, by_rank: bool
 
 
 def _picture(
-    project: Project, x: np.ndarray, y: np.ndarray, one: View, two: View, *, by_rank: bool
+    project: Project, x: np.ndarray, y: np.ndarray, one: View, two: View, *, by_rank: bool, box: bool
 ) -> tuple[Any, Density]:
-    """Draw how densely the samples lie; returns what was chosen in it."""
+    """Draw how densely the samples lie; returns what was chosen in it. Plotly hears a box or a click, never both."""
     shown = reads.by_artifact(
         project, one.scores.artifact, "density", lambda _: crossing.density(x, y), two.scores.artifact, one.column,
         by_rank,
@@ -76,16 +79,18 @@ def _picture(
         hovertemplate="%{customdata:,} samples<extra></extra>",
     )  # fmt: skip
     figure = go.Figure([heat, cells])
-    figure.update_layout(**LAYOUT, height=420, dragmode="select", xaxis_title=_axis(one, by_rank=by_rank),
-                         yaxis_title=_axis(two, by_rank=by_rank))  # fmt: skip
-    if by_rank:
-        figure.update_xaxes(autorange="reversed")
-        figure.update_yaxes(autorange="reversed")
-    key = f"density_{one.record.name}_{two.record.name}_{one.column}_{by_rank}"
-    event = st.plotly_chart(figure, config=CONFIG, key=key, on_select="rerun", selection_mode=("points", "box"))
+    names = (_axis(view, by_rank=by_rank) for view in (one, two))
+    figure.update_layout(**LAYOUT, height=420, dragmode="select" if box else False)
+    figure.update_layout(dict(zip(("xaxis_title", "yaxis_title"), names)))
+    for edges, axis in ((shown.x, figure.update_xaxes), (shown.y, figure.update_yaxes)):
+        ends = [float(edges[0]), float(edges[-1])]
+        axis(range=ends[::-1] if by_rank else ends, zeroline=False)
+    key = f"density_{one.record.name}_{two.record.name}_{one.column}_{by_rank}_{box}"
+    mode = "box" if box else "points"
+    event = st.plotly_chart(figure, config=CONFIG, key=key, on_select="rerun", selection_mode=mode)
     beyond = f" {count(shown.outside, 'sample')} beyond the picture lie at its edges." if shown.outside else ""
     best = " The best are at the top right." if by_rank else ""
-    st.caption(f"Darker is denser.{best} Draw a box, or click a cell, to list its samples.{beyond}")
+    st.caption(f"Darker is denser.{best} {'Draw a box' if box else 'Click a cell'} to list its samples.{beyond}")
     return event, shown
 
 
@@ -118,7 +123,7 @@ def _rounded(end: float, shown: Density, *, up: bool) -> float:
 
 def _choice(found: Pair, one: View, two: View, drawn: Region | None) -> tuple[str, int]:
     """Which part is listed, and how large a top is; what was drawn last goes first."""
-    first, second = (plain(shorten(view.record.name, 30)) for view in (one, two))
+    first, second = (shorten(view.record.name, 30) for view in (one, two))
     names = {
         APART: "Largest disagreements",
         FIRST: f"Only in the top of {first}",
@@ -132,9 +137,12 @@ def _choice(found: Pair, one: View, two: View, drawn: Region | None) -> tuple[st
     options = [part for part in names if part != DRAWN or drawn is not None]
     if st.session_state.get("compare_part") not in options:
         st.session_state["compare_part"] = APART
-    part = st.radio("Samples", options, key="compare_part", format_func=names.__getitem__)
     st.session_state.setdefault("compare_top", USUAL_SHARE)
-    share = st.selectbox("A top is the", list(SHARES), key="compare_top", width=160, disabled=part in (APART, DRAWN))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        part = st.selectbox("Samples", options, key="compare_part", format_func=names.__getitem__, width=340)
+        share = st.selectbox(
+            "A top is the", list(SHARES), key="compare_top", width=140, disabled=part in (APART, DRAWN)
+        )
     return str(part), agreement.top_size(len(found.rows), SHARES[str(share)])
 
 
@@ -149,14 +157,13 @@ def _samples(
         at = crossing.inside(x, y, region)
         at = at[np.argsort(_first_of(part, found.ranks[at]), kind="stable")]
     owner = (one.scores.artifact, two.scores.artifact, one.column, part, k, region)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        if region is not None and len(at):
-            _filter_button(one, two, region, len(at), by_rank=by_rank or part != DRAWN)
     if not len(at):
         st.caption("No sample lies there. Draw another box, or choose a larger top.")
         return
     if region is None:
         st.caption(f"The samples whose ranks differ most, of {count(len(found.rows), 'sample')}.")
+    else:
+        _filter_button(one, two, region, len(at), by_rank=by_rank or part != DRAWN)
     shown = at[paged.part("comparing_list", len(at), owner=owner)]
     _table(project, found, one, two, shown)
 

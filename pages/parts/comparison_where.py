@@ -21,7 +21,7 @@ from pages.parts.run_choice import View
 from pages.parts.shell import PAGES, empty
 from pages.parts.words import count, plain, shorten
 
-CELLS = 70
+MOST_CELLS = 70  # along an axis
 FEWEST = 3  # samples of a cell that is drawn
 SHOWN = 200
 _STEPS = {False: ["#DD7414", "#F0A95B", "#E4E6E9", "#7FAFD8", "#2F7CC0"],
@@ -35,16 +35,17 @@ def on_map(project: Project, found: Pair, one: View, two: View) -> None:
         empty("There is no map yet", "Build it to see where on it the runs disagree.", "Map")
         return
     key = (one.scores.artifact, two.scores.artifact, one.column)
+    cells = int(np.clip(np.sqrt(len(found.rows) / 3), 10, MOST_CELLS))
     mean, number, edges = reads.by_artifact(
         project, layout.artifact, "lead on the map",
-        lambda _: agreement.on_plane(found, layout.xy, bins=CELLS, least=min(FEWEST, 1 + len(found.rows) // 20_000)),
+        lambda _: agreement.on_plane(found, layout.xy, bins=cells, least=FEWEST if cells == MOST_CELLS else 1),
         *key,
     )  # fmt: skip
     left, right = st.columns([2, 3], gap="medium")
     with left:
         _plane(mean, number, edges, one, two)
     with right:
-        _groups(project, found, one, two, "cluster")
+        _groups(project, found, one, two, "cluster", _top(found))
 
 
 def _plane(mean: np.ndarray, number: np.ndarray, edges: np.ndarray, one: View, two: View) -> None:
@@ -74,28 +75,34 @@ def by_source(project: Project, found: Pair, one: View, two: View) -> None:
     usual = "field/source" if "field/source" in options else next((n for n in options if n.startswith("field/")), None)
     if st.session_state.get("compare_group") not in options:
         st.session_state["compare_group"] = usual or options[0]
-    name = st.selectbox("Group by", options, key="compare_group", width=300,
-                        format_func=lambda n: shorten(f"{named[n].group}: {named[n].title}", 60))  # fmt: skip
-    _groups(project, found, one, two, str(name))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.selectbox("Group by", options, key="compare_group", width=300,
+                            format_func=lambda n: shorten(f"{named[n].group}: {named[n].title}", 60))  # fmt: skip
+        k = _top(found)
+    _groups(project, found, one, two, str(name), k)
 
 
-def _groups(project: Project, found: Pair, one: View, two: View, column: str) -> None:
-    """The groups of one column: sizes, shares of the tops, shift and lead; ticking a line offers it as a filter."""
-    known = columns.categories(reads.facts(project), column)
+def _top(found: Pair) -> int:
+    """Draw the choice of how large a top is; the number of its samples."""
     st.session_state.setdefault("compare_share", USUAL_SHARE)
     share = st.selectbox("Shares of each run's", list(SHARES), key="compare_share", width=160)
-    k = agreement.top_size(len(found.rows), SHARES[str(share)])
+    return agreement.top_size(len(found.rows), SHARES[str(share)])
+
+
+def _groups(project: Project, found: Pair, one: View, two: View, column: str, k: int) -> None:
+    """The groups of one column: sizes, shares of the tops, shift and lead; ticking a line offers it as a filter."""
+    known = columns.categories(reads.facts(project), column)
     groups = agreement.by_group(found, known.codes, len(known.names), k)
     order = np.argsort(-np.abs(groups.shift), kind="stable")
     order = order[groups.sizes[order] > 0]
     lines = [_line(groups, known.names, at, one, two) for at in order[:SHOWN].tolist()]
     places = {name: st.column_config.NumberColumn(format="%.1f %%") for name in list(lines[0])[2:]} if lines else {}
+    places["Shift"] = st.column_config.NumberColumn(format="%+.1f", help="Share in the second less that in the first.")
     places["Samples"] = st.column_config.NumberColumn(format="localized")
     event = st.dataframe(lines, hide_index=True, on_select="rerun", selection_mode="single-row", column_config=places,
                          key=f"comparing_groups_{column}")  # fmt: skip
     more = f" The {SHOWN} of largest shift of {len(order):,}." if len(order) > SHOWN else ""
-    shift = "Shift: share in the second less share in the first, in percent points."
-    st.caption(f"Of each run's best {k:,}. {shift}{more}")
+    st.caption(f"Of each run's best {k:,}; the shift is in percent points.{more} Tick a line to see its samples.")
     chosen = [line for line in event["selection"]["rows"] if line < len(lines)]
     if chosen:
         _filter_button(column, int(order[chosen[0]]), known.names, int(groups.sizes[order[chosen[0]]]))

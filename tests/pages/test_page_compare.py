@@ -41,7 +41,7 @@ def test_two_runs_are_compared_on_the_rows_both_score(
     test.button(key="comparing_list_after").click().run()
     assert len(test.dataframe[0].value) == 9
     assert test.button(key="comparing_list_after").disabled
-    test.radio(key="compare_part").set_value("both").run()
+    test.selectbox(key="compare_part").set_value("both").run()
     runs = _views(project, "second", "landmark")
     ranks = [reads.ranks(project, view.scores.artifact, "score") for view in runs]
     both = (ranks[0] > 0) & (ranks[0] <= 5) & (ranks[1] > 0) & (ranks[1] <= 5)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.parts import export_view, reads
+from pages.parts import export_form, export_preview, export_result, reads
 from pages.parts.mistakes import errors_shown
 from pages.parts.shell import empty, open_page
 
@@ -14,14 +14,14 @@ with open_page(
     if not reads.by_state(project, "selections"):
         empty("There is no selection to export", "Choose a subset and save it first.", "Select")
         st.stop()
-    selection = export_view.choose(project)
-    asked = export_view.form(project, selection)
+    selection = export_form.choose(project)
     with errors_shown():
-        export_view.preview(project, selection, asked)
-    with errors_shown():
+        asked = export_form.form(project, selection)
+        with errors_shown():
+            export_preview.preview(project, selection, asked.plan)
         if st.button("Export", type="primary", key="export_go", icon=":material/output:"):
-            export_view.write(project, selection, asked)
+            export_result.write(project, selection, asked)
     with errors_shown():
-        export_view.written(project)
+        export_result.written(project)
     st.subheader("Exports of this project", anchor=False)
-    export_view.earlier(project)
+    export_result.earlier(project)

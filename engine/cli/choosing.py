@@ -1,7 +1,6 @@
-"""Commands by which people choose: select, decide, approve, export."""
+"""Commands by which people choose: select, decide."""
 
 import getpass
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -12,8 +11,6 @@ from engine.errors import EngineError
 from engine.progress import Silent
 from engine.selection.menu import GREEDY_NAMES, STRATEGIES, STRATEGY_NAMES, users_of
 
-FORMATS = ("original", "chat", "alpaca", "parquet", "hf")
-SelectionName = Annotated[str, typer.Argument(metavar="SEL", help="The selection.")]
 By = Annotated[str | None, typer.Option(metavar="NAME", help="Who does this; the login name by default.")]
 
 
@@ -111,28 +108,6 @@ def decide(
     place = project_at(project)
     batch = place.decide([place.row_of(row_id) for row_id in named], decision, by=by or _login(), note=comment)
     note(f"{decision}: {len(named):,} rows (batch {batch})")
-
-
-@app.command()
-def export(
-    project: ProjectPath,
-    selection: SelectionName,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write; for hf a folder.")],
-    form: Annotated[str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")] = "original",
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
-) -> None:
-    """Write exactly the selected rows, and a manifest beside them that says how they came about."""
-    from engine.export.export import export as write
-    from engine.export.manifest import build_manifest
-
-    _one_of(form, FORMATS, "format")
-    place = project_at(project)
-    saved = place.selection(selection)
-    words = ["python", "-m", "engine", "export", str(project), selection, str(out), "--format", form]
-    manifest = build_manifest(place, saved, format=form, command=words)
-    report = write(place, saved, out, format=form, force=force, manifest=manifest)
-    approval = f"approved by {saved.approved_by}" if saved.state == "approved" else "not approved"
-    note(f"{out}: {report.rows:,} rows of {saved.name} version {saved.version}, {approval}")
 
 
 def _one_of(value: str, allowed: tuple[str, ...], what: str) -> None:

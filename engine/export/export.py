@@ -1,46 +1,45 @@
-"""Writing a selection: exactly its rows, in pool order, in one of five forms, with a manifest beside.
+"""Writing a selection: exactly its rows, in pool order, in any form and container, with a manifest and a card.
 
 `original` is the raw lines byte for byte, each with a line feed, and nothing else; weights then stand in the manifest,
-as `weights` in the order of the rows. `chat` and `alpaca` are JSON lines, `parquet` one file, `hf` a folder for
-`datasets.load_from_disk`; in these a weighted selection gives every row a field or column `weight`.
+as `weights` in the order of the rows. Every other form is records as JSON lines, Parquet or a folder for
+`datasets.load_from_disk`, with the fields asked for beside the sample. A split or shards make the export a folder.
 Does not choose rows (`engine.selection`) and does not judge whether the selection is approved: the manifest says so.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-import numpy as np
-
-from engine.errors import EngineError
-from engine.export import placing, writers
-from engine.export.extras import Extra, gather
-from engine.export.forms import ALPACA_NAMES, CHAT_NAMES, Split, alpaca_record, chat_record, splits_of
-from engine.export.manifest import plain_weights
+from engine.curation.facts import Facts
+from engine.export import content, placing, writers
+from engine.export.card import card
+from engine.export.content import VALIDATION, Content
+from engine.export.extras import gather
+from engine.export.forms import SHAPES, splits_of
+from engine.export.manifest import build_manifest, write_manifest
+from engine.export.plan import Plan
+from engine.export.splitting import held_back
 from engine.progress import Reporter, Silent
 from engine.store.project import Project
-from engine.store.records import StoredRow
 from engine.store.selections import Selection
-
-Format = Literal["original", "chat", "alpaca", "parquet", "hf"]
-FORMATS: tuple[str, ...] = get_args(Format)
-CHUNK = 2000
-_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written: `sha256` as in the manifest, `notes` for the reader."""
+    """What was written: `sha256` and `files` as in the manifest, `rows` per split, `notes` for the reader."""
 
     out: Path
     manifest: Path
-    format: str
+    card: Path
+    plan: Plan
     rows: int
     bytes: int
     sha256: str
     approved: bool
+    files: tuple[dict[str, Any], ...]
+    splits: dict[str, int]
     notes: tuple[str, ...]
 
 
@@ -49,135 +48,96 @@ def export(
     selection: Selection,
     out: str | Path,
     *,
-    format: str = "original",
+    plan: Plan | None = None,
     force: bool = False,
-    manifest: Mapping[str, Any],
-    scores: Mapping[str, np.ndarray] | None = None,
-    columns: Sequence[str] = (),
+    command: str = "",
+    facts: Facts | None = None,
     reporter: Reporter | None = None,
 ) -> ExportReport:
-    """Write the selection to exactly `out` and its manifest to `out` + `.manifest.json`.
+    """Write the selection to exactly `out`, a file or a folder (`Plan.folder`), with manifest and card beside.
 
-    `manifest` (see `manifest.build_manifest`) is completed with the output's size and hash. `scores` (name → (m,) over
-    pool rows) and `columns` (original fields) are added to every form but `original`, which refuses them.
-    Raises `EngineError` if `out` may not be written (see `placing`), for an unknown format, and for `alpaca` where
-    a chat has no such form; then nothing is written and what was there is intact.
+    `facts` spares reading what its holder has read before. Raises `EngineError` if `out` may not be written (see
+    `placing`), for fields that are not there, a split that is impossible, and rows that have no such form; then nothing
+    is written and what was there is intact.
     """
-    if format not in FORMATS:
-        raise EngineError(f"{format!r} is no format; use one of {', '.join(FORMATS)}. Nothing was written.")
-    if format == "original" and (scores or columns):
-        raise EngineError("The original form adds nothing to the rows: use chat, alpaca, parquet or hf for columns.")
-    path = placing.checked(project, out, folder=format == "hf", force=force)
-    names = ALPACA_NAMES if format == "alpaca" else CHAT_NAMES
-    extras = (
-        [] if format == "original" else gather(project, selection, scores=scores or {}, columns=columns, taken=names)
-    )
-    listener = reporter or Silent()
-    listener.phase(f"writing {path.name}", len(selection.rows))
-    source = _Source(project, selection, extras, splits_of(project.files()), listener)
-    notes = _notes(selection, format)
-    describe = partial(_completed, manifest=manifest, path=path, selection=selection, format=format, extras=extras)
-    written = placing.place(path, lambda work: _WRITERS[format](work, source), lambda work: describe(work, notes=notes))
-    output = written["output"]
+    plan, facts = plan or Plan(), facts or Facts(project)
+    path = placing.checked(project, out, folder=plan.folder, force=force)
+    names = SHAPES[plan.form].names if plan.form != "original" else ()
+    extras, absent = gather(facts, selection, plan, taken=names)
+    whole = Content(
+        project=project,
+        rows=selection.rows,
+        plan=plan,
+        extras=[] if plan.form == "original" else extras,
+        splits=splits_of(project.files()),
+        held_back=held_back(facts, selection.rows, plan),
+        reporter=reporter or Silent(),
+    ).fitted()
+    head = build_manifest(project, selection, plan=plan, extras=whole.extras, command=command)
+    return produce(path, whole, head, [*notes_of(selection, plan), *absent])
+
+
+def produce(path: Path, whole: Content, head: Mapping[str, Any], notes: Sequence[str]) -> ExportReport:
+    """Write the content at `path` with the manifest begun in `head`; what is there is replaced (see `placing`)."""
+    written: list[dict[str, Any]] = []
+    told: dict[str, Any] = {}
+
+    def write(work: Path) -> None:
+        written.extend(content.write(work, whole))
+
+    def describe(work: Path) -> tuple[str, Any]:
+        told.update({**head, "output": output_of(work, path.name, whole, written, notes)})
+        return card(told), partial(write_manifest, manifest=told)
+
+    placing.place(path, write, describe, folder=whole.plan.folder)
+    output = told["output"]
     return ExportReport(
         out=path,
         manifest=placing.manifest_path(path),
-        format=format,
-        rows=len(selection.rows),
+        card=placing.card_path(path, folder=whole.plan.folder),
+        plan=whole.plan,
+        rows=output["rows"],
         bytes=output["bytes"],
         sha256=output["sha256"],
-        approved=selection.state == "approved",
+        approved=bool(head.get("approved")),
+        files=tuple(output["files"]),
+        splits=output["splits"],
         notes=tuple(notes),
     )
 
 
-@dataclass(frozen=True)
-class _Source:
-    """The chosen rows in pool order, in chunks, and what is added to them."""
-
-    project: Project
-    selection: Selection
-    extras: list[Extra]
-    splits: tuple[Split, ...]
-    reporter: Reporter
-
-    def parts(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Where each part of the chosen rows begins, and its rows; counted as done once it has been written."""
-        for start in range(0, len(self.selection.rows), CHUNK):
-            self.reporter.check()
-            part = self.selection.rows[start : start + CHUNK]
-            yield start, part
-            self.reporter.advance(len(part))
-
-    def chunks(self) -> Iterator[tuple[int, list[StoredRow]]]:
-        for start, part in self.parts():
-            yield start, self.project.rows(part)
-
-    def raw(self) -> Iterator[list[bytes]]:
-        for _, part in self.parts():
-            yield self.project.raw(part)
-
-    def chats(self) -> Iterator[list[dict[str, Any]]]:
-        for start, found in self.chunks():
-            yield [chat_record(row) | self.beside(start + at) for at, row in enumerate(found)]
-
-    def alpaca(self) -> Iterator[list[dict[str, Any]]]:
-        """All chats that have the form; at the end an `EngineError` if any has not."""
-        misfits: list[str] = []
-        for start, found in self.chunks():
-            records = [alpaca_record(row, self.splits) for row in found]
-            misfits += [row.id for row, record in zip(found, records, strict=True) if record is None]
-            yield [r | self.beside(start + at) for at, r in enumerate(records) if r is not None]
-        if misfits:
-            named = ", ".join(misfits[:_MOST_NAMED]) + (", …" if len(misfits) > _MOST_NAMED else "")
-            raise EngineError(
-                f"{len(misfits):,} of the {len(self.selection.rows):,} chats have no Alpaca form ({named}): it holds "
-                "an optional system text and then user and assistant in turn, no tools. Export them as chat; "
-                "nothing was written."
-            )
-
-    def beside(self, at: int) -> dict[str, Any]:
-        return {extra.name: extra.values[at] for extra in self.extras}
-
-
-_WRITERS: dict[str, Callable[[Path, _Source], None]] = {
-    "original": lambda path, source: writers.write_lines(path, source.raw()),
-    "chat": lambda path, source: writers.write_json_lines(path, source.chats()),
-    "alpaca": lambda path, source: writers.write_json_lines(path, source.alpaca()),
-    "parquet": lambda path, source: writers.write_parquet(
-        path, source.chats(), schema=writers.table_schema(source.extras)
-    ),
-    "hf": lambda path, source: writers.write_data_set(path, source.chats(), schema=writers.table_schema(source.extras)),
-}
-
-
-def _notes(selection: Selection, format: str) -> list[str]:
+def notes_of(selection: Selection, plan: Plan) -> list[str]:
+    """What a reader of the export should know."""
     notes = []
     if selection.state != "approved":
-        notes.append("The selection is a draft: nobody has approved it.")
-    if selection.weights is not None and format == "original":
+        state = "a draft" if selection.state == "draft" else selection.state
+        notes.append(f"The selection is {state}: nobody has approved it.")
+    elif selection.remark:
+        notes.append(f"The selection was {selection.remark}.")
+    if selection.weights is not None and plan.form == "original":
         notes.append("The original rows carry no weights; they stand in the manifest, in the order of the rows.")
     return notes
 
 
-def _completed(
-    work: Path,
-    *,
-    manifest: Mapping[str, Any],
-    path: Path,
-    selection: Selection,
-    format: str,
-    extras: list[Extra],
-    notes: list[str],
+def output_of(
+    work: Path, name: str, whole: Content, written: Sequence[dict[str, Any]], notes: Sequence[str]
 ) -> dict[str, Any]:
-    output = {
-        "name": path.name,
-        "format": format,
-        "rows": len(selection.rows),
-        "columns": [extra.name for extra in extras],
+    """What was written, file by file, with sizes and hashes; validation rows by number."""
+    files = []
+    for entry in written:
+        place = work / entry["name"] if entry["name"] else work
+        files.append({**entry, "bytes": writers.size(place), "sha256": writers.digest(place)})
+    parts = whole.parts
+    return {
+        "name": name,
+        "format": whole.plan.format,
+        "rows": len(whole.rows),
+        "columns": [extra.name for extra in whole.extras],
+        "unused": sorted(whole.unused),
         "bytes": writers.size(work),
-        "sha256": writers.digest(work),
-        "notes": notes,
+        "sha256": files[0]["sha256"] if len(files) == 1 and not files[0]["name"] else writers.digest(work),
+        "files": files,
+        "splits": {split: len(places) for split, places in parts.items()},
+        "validation_rows": whole.rows[parts[VALIDATION]].tolist() if VALIDATION in parts else [],
+        "notes": list(notes),
     }
-    weights = {} if selection.weights is None else {"weights": plain_weights(selection)}
-    return {**manifest, **weights, "output": output}

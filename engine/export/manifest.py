@@ -1,14 +1,15 @@
 """The manifest: everything needed to know what an export is and to make it again.
 
-Inputs by content hash, the run with its configuration and model, the selection and who approved it, the decisions in
-force, the rows by id, the code, and the commands. `export` completes it with the output's own size and hash.
-Does not write it.
+Inputs by content hash, the run with its configuration and model, the selection with its history, the decisions in
+force, the rows by number, id and content, the fields added, the plan of the files, the code, and the commands.
+`export` completes it with the files' own sizes and hashes. Lists are written on one line each, so that a manifest of
+100,000 rows stays readable at its head and small. Notation as in `content`.
 """
 
 import hashlib
-import shlex
+import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,14 +19,18 @@ from typing import Any
 import numpy as np
 
 import engine
-from engine.selection.menu import SETTINGS
-from engine.store import decisions
-from engine.store.artifacts import MANIFEST, read_manifest
+from engine.errors import EngineError
+from engine.export.commands import commands
+from engine.export.composition import composed
+from engine.export.extras import WEIGHT, Extra
+from engine.export.plan import Plan
+from engine.store import chosen, decision_history, decisions
+from engine.store.artifacts import MANIFEST, finite, read_json, read_manifest
 from engine.store.project import Project
-from engine.store.records import FileRecord, RunRecord, now
+from engine.store.records import RunRecord, now
 from engine.store.selections import Selection
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _PACKAGES = ("torch", "transformers", "numpy", "scipy", "duckdb", "pyarrow", "datasets")
 
 
@@ -34,16 +39,22 @@ def build_manifest(
     selection: Selection,
     run: RunRecord | None = None,
     *,
-    format: str = "original",
-    command: Sequence[str] = (),
+    plan: Plan | None = None,
+    extras: Sequence[Extra] = (),
+    command: str = "",
 ) -> dict[str, Any]:
-    """Return the manifest of exporting `selection`, without the output's own hash.
+    """Return the manifest of exporting `selection`, without what only the files' writing tells.
 
-    `run` defaults to the run the selection names. `command` is the command line that was given, if any.
+    `run` defaults to the run the selection names. `extras` are the fields added. `command` is the command line that was
+    given, if any.
     """
+    plan = plan or Plan()
     run = run or next((r for r in project.runs() if r.name == selection.run), None)
-    ids, codes, files = project.column("id"), project.decisions(), project.files()
-    scored = _run(project, run)
+    files, scored = project.files(), _run(project, run)
+    with project.session() as con:
+        ids, hashes = chosen.identities(con, selection.rows)
+        told = _decisions(con, selection)
+        makeup = composed(con, selection.rows)
     return {
         "format_version": FORMAT_VERSION,
         "made_by": f"Touchstone {engine.__version__}",
@@ -53,21 +64,55 @@ def build_manifest(
         "selection": _selection(selection),
         "run": scored,
         "model": _model(run, scored),
-        "seeds": {"run": (run.config.get("seed") if run else None), "selection": selection.spec.get("seed")},
-        "pool": {"rows": len(ids), "hash": project.pool_hash(), "counts": asdict(project.counts())},
+        "seeds": {
+            "run": (run.config.get("seed") if run else None),
+            "selection": selection.spec.get("seed"),
+            "split": plan.seed if plan.split else None,
+        },
+        "pool": {"rows": sum(f.rows for f in files if f.role == "pool"), "hash": project.pool_hash(),
+                 "counts": asdict(project.counts())},
         "inputs": [asdict(f) for f in files],
-        "decisions": _decisions(selection, ids, codes),
+        "artifacts": _artifacts(project, selection.spec),
+        "decisions": told,
         "code": code_identity(),
-        "command": shlex.join(command) if command else None,
-        "reproduce": commands(project, selection, run, files, format=format),
-        "rows": {"id": ids[selection.rows].tolist(), "row": selection.rows.tolist()},
+        "command": command or None,
+        "reproduce": commands(project, selection, run, files, plan=plan),
+        "plan": plan.to_dict(),
+        "composition": makeup,
+        "rows": {"row": selection.rows.tolist(), "id": ids, "hash": hashes},
         "weights": plain_weights(selection),
-    }
+        "extras": [extra.told() for extra in extras if extra.values is not None and extra.name != WEIGHT],
+    }  # fmt: skip
 
 
 def plain_weights(selection: Selection) -> list[float] | None:
     """The weights in row order, each with the fewest digits that read back as the same float32; None without any."""
     return None if selection.weights is None else [float(str(w)) for w in selection.weights]
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest as JSON, lists of plain values on one line; numbers that are not finite become null."""
+    with path.open("w", encoding="utf-8") as stream:
+        for piece in _pieces(finite(manifest), ""):
+            stream.write(piece)
+        stream.write("\n")
+
+
+def read_export_manifest(path: Path) -> dict[str, Any]:
+    """Read the manifest of an export of this or an earlier format.
+
+    Raises `EngineError` if it is missing, broken, something else, or of a newer format.
+    """
+    told = read_json(path)
+    version = told.get("format_version") if isinstance(told, dict) else None
+    if not isinstance(told, dict) or not isinstance(version, int) or "output" not in told:
+        raise EngineError(f"{path} is no manifest of an export. Nothing was written.")
+    if version > FORMAT_VERSION:
+        raise EngineError(
+            f"{path} has format {version}; this Touchstone ({engine.__version__}) reads up to {FORMAT_VERSION}. "
+            f"It was made by {told.get('made_by', 'a newer one')}: use that version. Nothing was written."
+        )
+    return told
 
 
 @cache
@@ -85,90 +130,14 @@ def code_identity() -> dict[str, Any]:
     }
 
 
-def commands(
-    project: Project, selection: Selection, run: RunRecord | None, files: Sequence[FileRecord], *, format: str
-) -> list[str]:
-    """The command lines that make this export again in a new project, decisions of people aside."""
-    folder = str(project.path)
-    lines = [_add(folder, f) for f in files]
-    if run is not None:
-        lines.append(_score(folder, run))
-    lines += _map(project, selection.spec.get("map"))
-    lines.append(_select(folder, selection))
-    if selection.state == "approved":
-        lines.append(_line("approve", folder, selection.name, ("--by", selection.approved_by)))
-    return [*lines, _line("export", folder, selection.name, "OUT", ("--format", format))]
-
-
-def _add(folder: str, file: FileRecord) -> str:
-    schema = ("--schema", file.mapping.get("schema"))
-    if file.role == "target":
-        return _line("add-target", folder, file.set_name, file.path, schema)
-    return _line(f"add-{file.role}", folder, file.path, schema)
-
-
-def _score(folder: str, run: RunRecord) -> str:
-    named = {"method", "model", "targets", "landmarks", "seed"}
-    options = [
-        ("--method", run.method),
-        ("--model", run.model or None),
-        ("--targets", ",".join(run.targets) or None),
-        ("--landmarks", run.config.get("landmarks")),
-        ("--seed", run.config.get("seed")),
-        ("--run", run.name),
-    ]
-    further = [("--set", f"{k}={_plain(v)}") for k, v in sorted(run.config.items()) if k not in named and _said(v)]
-    return _line("score", folder, *options, *further)
-
-
-def _map(project: Project, artifact: str | None) -> list[str]:
-    """The command that makes the map a selection went by, if it went by one that is still there."""
-    if not artifact or not (project.artifacts / artifact / MANIFEST).is_file():
-        return []
-    config = read_manifest(project.artifacts / artifact).get("config", {})
-    named = {"features", "model", "seed"}
-    options = [(f"--{name}", config.get(name)) for name in ("features", "model", "seed")]
-    further = [("--set", f"{k}={_plain(v)}") for k, v in sorted(config.items()) if k not in named and _said(v)]
-    return [_line("map", str(project.path), *options, *further)]
-
-
-def _select(folder: str, selection: Selection) -> str:
-    """The command that chooses again; settings are told where they are kept, which is where they matter."""
-    names = ("run", "size", "strategy", "seed", *(name for name in SETTINGS if name != "seed"))
-    values = ((name, selection.spec.get(name)) for name in names)
-    options = [(f"--{name}", _plain(value)) for name, value in values if _said(value)]
-    return _line("select", folder, *options, ("--name", selection.name))
-
-
-def _said(value: Any) -> bool:
-    """Whether a setting has a value at all: None, no name and no list are what a command without it means."""
-    return value is not None and value != "" and value != [] and value != ()
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(str(part) for part in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _line(verb: str, *parts: Any) -> str:
-    words = ["python", "-m", "engine", verb]
-    for part in parts:
-        if isinstance(part, tuple):
-            words += [] if part[1] is None else [part[0], str(part[1])]
-        else:
-            words.append(str(part))
-    return shlex.join(words)
-
-
 def _selection(selection: Selection) -> dict[str, Any]:
     arrays = ("rows", "weights", "order", "gains", "reasons")
-    values = {k: v for k, v in vars(selection).items() if k not in arrays}
-    events = [asdict(event) for event in selection.events]
+    names = ("name", "version", "state", "spec", "run", "created", "by", "approved_by", "approved_at", "note")
+    values = {name: getattr(selection, name) for name in (*names, "decision_batch") if name not in arrays}
     return values | {
         "rows": len(selection.rows),
         "weighted": selection.weights is not None,
-        "events": events,
+        "events": [asdict(event) for event in selection.events],
         "remark": selection.remark,
     }
 
@@ -192,19 +161,61 @@ def _model(run: RunRecord | None, scored: Mapping[str, Any] | None) -> dict[str,
     return {"name": run.model, "kind": None, "sha256": None}
 
 
-def _decisions(selection: Selection, ids: np.ndarray, codes: np.ndarray) -> dict[str, Any]:
-    """The decisions in force, and where they have moved on since the selection was saved."""
-    chosen = np.zeros(len(ids), bool)
-    chosen[selection.rows] = True
-    approved, rejected = codes == decisions.APPROVE, codes == decisions.REJECT
+def _artifacts(project: Project, spec: Any) -> dict[str, Any]:
+    """The manifests of what the selection went by besides its run, such as a map: every artifact its spec names."""
+    folders = [project.artifacts / text for text in dict.fromkeys(_texts(spec)) if text and "/" not in text]
+    signals = project.latest_signals()
+    folders += [signals] if signals is not None else []
+    return {folder.name: read_manifest(folder) for folder in folders if (folder / MANIFEST).is_file()}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from _texts(inner)
+
+
+def _decisions(con: Any, selection: Selection) -> dict[str, Any]:
+    """The decisions in force by id, where they moved on since the selection was saved, and those it knew by row."""
+    codes = decisions.current(con)
+    decided = np.flatnonzero(codes != decisions.NONE)
+    ids = np.asarray(chosen.identities(con, decided)[0], object)
+    of = codes[decided]
+    inside = np.isin(decided, selection.rows)
+    known = decision_history.as_of(con, selection.decision_batch)
     return {
         "known_to_selection": selection.decision_batch,
-        "approved": ids[approved].tolist(),
-        "rejected": ids[rejected].tolist(),
-        "skipped": ids[codes == decisions.SKIP].tolist(),
-        "selected_but_rejected_since": ids[rejected & chosen].tolist(),
-        "approved_but_not_selected": ids[approved & ~chosen].tolist(),
+        "known_rows": {
+            name: np.flatnonzero(known == code).tolist() for name, code in decisions.DECISIONS.items() if code
+        },
+        "approved": ids[of == decisions.APPROVE].tolist(),
+        "rejected": ids[of == decisions.REJECT].tolist(),
+        "skipped": ids[of == decisions.SKIP].tolist(),
+        "selected_but_rejected_since": ids[(of == decisions.REJECT) & inside].tolist(),
+        "approved_but_not_selected": ids[(of == decisions.APPROVE) & ~inside].tolist(),
     }
+
+
+def _pieces(value: Any, indent: str) -> Iterator[str]:
+    """JSON text: one line per entry of an object, and per item of a list that holds objects or lists."""
+    deeper = indent + " "
+    if isinstance(value, dict) and value:
+        for at, (name, inner) in enumerate(value.items()):
+            yield f"{'{' if at == 0 else ','}\n{deeper}{_json(name)}: "
+            yield from _pieces(inner, deeper)
+        yield f"\n{indent}}}"
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for at, inner in enumerate(value):
+            yield f"{'[' if at == 0 else ','}\n{deeper}"
+            yield from _pieces(inner, deeper)
+        yield f"\n{indent}]"
+    else:
+        yield _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _version(package: str) -> str | None:

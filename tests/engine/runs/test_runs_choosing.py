@@ -9,6 +9,7 @@ import pytest
 from engine.data.samples import Message, Row, SourceInfo
 from engine.errors import EngineError
 from engine.export.export import export
+from engine.export.plan import Plan, named
 from engine.runs.choice import Choice
 from engine.runs.choosing import choose, select
 from engine.store import artifacts
@@ -85,7 +86,7 @@ def test_scores_of_one_target_and_rows_left_out(project):
 def test_every_form_of_export_carries_the_weights(project, tmp_path, format):
     saved, chosen = select(project, Choice(size="3", strategy="weights"), run="r", name="best", by="Ada")
     out = tmp_path / "out"
-    report = export(project, saved, out, format=format, manifest={})
+    report = export(project, saved, out, plan=Plan(**named(format)))
     told = json.loads(report.manifest.read_text())
     assert told["weights"] == pytest.approx(chosen.weights) and np.mean(told["weights"]) == pytest.approx(1)
     if format == "original":
@@ -108,6 +109,6 @@ def test_every_form_of_export_carries_the_weights(project, tmp_path, format):
 @pytest.mark.parametrize("format", ["original", "chat", "parquet"])
 def test_without_weights_no_form_names_them(project, tmp_path, format):
     saved, _ = select(project, Choice(size="3", strategy="top"), run="r", name="best", by="Ada")
-    report = export(project, saved, tmp_path / "out", format=format, manifest={})
-    assert "weights" not in json.loads(report.manifest.read_text())
+    report = export(project, saved, tmp_path / "out", plan=Plan(**named(format)))
+    assert json.loads(report.manifest.read_text())["weights"] is None
     assert b"weight" not in (tmp_path / "out").read_bytes()

@@ -2,7 +2,8 @@
 
 Every function takes n values and returns RGBA, uint8 (n, 4), with a `Legend`. The palettes can be told apart with
 the common colour deficiencies: blue to orange around zero for signed values, one dark-to-bright ramp (cividis) for
-amounts, Okabe and Ito's eight for categories. Ramps have 255 steps, so that colours travel as one byte per point.
+amounts, and for categories six of Okabe and Ito's with six more that keep the largest distance from these under each
+deficiency. Ramps have 255 steps, so that colours travel as one byte per point.
 Rows without a value are a faint grey that no ramp contains. `dark` chooses the ramps for a dark background; a map
 with a legend changes to the other ramp by itself where the browser's background differs from that.
 
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 Colours = NDArray[np.uint8]
 Kind = Literal["diverging", "sequential", "categorical"]
 
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#7A5195")
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8870FF", "#964F2C")
+CATEGORIES = (*OKABE_ITO, "#D6C571", "#9FD19F", "#FF1A66", "#AE137B")
 OTHER = "#A9AEB7"
 MISSING = "#9A9FA8"
 MISSING_ALPHA = 110
@@ -138,10 +140,10 @@ def categorical(
     names: Sequence[str],
     *,
     title: str,
-    most: int = len(OKABE_ITO),
+    most: int = len(CATEGORIES),
     fixed: Mapping[str, str] | None = None,
 ) -> tuple[Colours, Legend]:
-    """Colours of categories: the commonest `most` (at most eight) have their own, the rest share one, "other".
+    """Colours of categories: the commonest `most` (at most twelve) have their own, the rest share one, "other".
 
     Args:
         codes: category of each row, (n,), an index into `names`; a negative one means none.
@@ -151,7 +153,7 @@ def categorical(
     counts = np.bincount(codes[codes >= 0].astype(np.int64), minlength=len(names))
     if len(counts) > len(names):
         raise ValueError(f"Codes reach {len(counts) - 1}, but there are {len(names)} names.")
-    chosen = _category_colours(counts, names, min(most, len(OKABE_ITO)), fixed or {})
+    chosen = _category_colours(counts, names, min(most, len(CATEGORIES)), fixed or {})
     table = np.tile(np.array([*_rgb(OTHER), 255], dtype=np.uint8), (len(names) + 1, 1))
     for code, colour in chosen.items():
         table[code, :3] = _rgb(colour)
@@ -222,7 +224,7 @@ def _category_colours(
     """Colour by category number, commonest first; ties by number."""
     order = np.lexsort((np.arange(len(counts)), -counts))[: np.count_nonzero(counts)]
     places = {code for code in order.tolist() if names[code] in fixed} if fixed else set()
-    free = [colour for colour in OKABE_ITO if colour not in fixed.values()]
+    free = [colour for colour in CATEGORIES if colour not in fixed.values()]
     own = [code for code in order[: most + 1 + len(places)].tolist() if code not in places]
     shown = own if len(own) <= most else own[: most - 1] if most > 1 else []
     given = {**dict(zip(shown, free)), **{code: fixed[names[code]] for code in places}}

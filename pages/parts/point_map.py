@@ -150,16 +150,16 @@ def read_event(key: str) -> MapEvent:
 def pack(kind: str, name: str, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Arrays as one block of bytes: magic, header length, JSON header, arrays; the header carries their hash."""
     digest = hashlib.blake2b(digest_size=12)
-    sections, offset = [], 0
+    sections, body, offset = [], [], 0
     for label, values in arrays.items():
+        body.append(values.tobytes())
         digest.update(f"{label}:{values.dtype}:{values.shape}".encode())
-        digest.update(values.tobytes())
+        digest.update(body[-1])
         sections.append({"name": label, "type": str(values.dtype), "offset": offset, "count": int(values.size)})
         offset += values.nbytes
     described = {"kind": kind, "name": name, "hash": digest.hexdigest()}
     width = len(_header(described, sections, 10**9))
     header = _header(described, sections, 8 + width).ljust(width)
-    body = [values.tobytes() for values in arrays.values()]
     return b"".join([_MAGIC, width.to_bytes(4, "little"), header, *body])
 
 

@@ -17,7 +17,7 @@ NASTY = "<img src=x onerror=\"document.title='stolen'\"> **bold**"
 
 @st.cache_data
 def islands(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Positions, island codes, signed scores of `n` points on 24 islands, and the islands' middles."""
+    """Positions, island codes and signed scores of `n` points on 24 islands, and the islands' middles (NaN: none)."""
     rng = np.random.default_rng(7)
     middles = rng.uniform(-1, 1, (24, 2)) * (1.5, 1)
     spread = rng.uniform(0.03, 0.14, 24)
@@ -27,12 +27,17 @@ def islands(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     xy = (middles[code] + twist + bend).astype(np.float32)
     xy /= np.abs(xy).max()
     score = rng.normal(size=n) * 0.02 + np.sin(code * 1.7) * 0.03 + twist[:, 0] * 0.2
+    with np.errstate(invalid="ignore"):
+        middles = (
+            np.stack([np.bincount(code, xy[:, axis], 24) for axis in (0, 1)], 1)
+            / np.bincount(code, minlength=24)[:, None]
+        )
     return xy, code, score.astype(np.float32), middles
 
 
 st.set_page_config(page_title="point map", layout="wide")
 n = int(st.query_params.get("n", "3000"))
-xy, code, score, _ = islands(n)
+xy, code, score, middles = islands(n)
 doubt = np.where(code % 2, 0.0, np.abs(xy[:, 0])).astype(np.float32)
 
 
@@ -57,9 +62,9 @@ def page() -> None:
     }[mode]()
     lasso = st.session_state.get("lasso")
     labels = [
-        MapLabel(*map(float, xy[code == c].mean(axis=0)), names[c])
+        MapLabel(*map(float, middles[c]), names[c])
         for c in np.argsort(-np.bincount(code, minlength=24))
-        if (code == c).any()
+        if np.isfinite(middles[c]).all()
     ]
     event = point_map(
         key="map",
@@ -73,7 +78,7 @@ def page() -> None:
         uncertainty=colours.channel(doubt, title="Standard deviation", unit="cosine") if channels else None,
         weights=colours.channel(np.abs(score), title="Weight") if channels else None,
         legend=legend,
-        legend_chosen=[i for i, entry in enumerate(legend.entries) if entry.code == st.session_state.get("told")],
+        legend_chosen=[i for i, entry in enumerate(legend.entries) if entry.code == st.session_state.get("told", "")],
         height=600,
     )
     if event.legend is not None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pages.parts import colours
-from pages.parts.colours import DECISIONS, MISSING, OKABE_ITO, OTHER, categorical, diverging, sequential
+from pages.parts.colours import CATEGORIES, DECISIONS, MISSING, OTHER, categorical, diverging, sequential
 
 # Machado, Oliveira & Fernandes (2009): full protanopia, deuteranopia, tritanopia, on linear RGB.
 DEFICIENCIES = {
@@ -33,11 +33,9 @@ def test_ends_of_the_ramps_and_decisions_differ_for_everyone(matrix: list[list[f
         for ramp in ("diverging", "sequential"):
             stops = colours._RAMPS[ramp, dark]
             assert np.linalg.norm(seen_lab(stops[0], matrix) - seen_lab(stops[-1], matrix)) > 40
-    shown = list(DECISIONS.values())
-    distances = [
-        np.linalg.norm(seen_lab(a, matrix) - seen_lab(b, matrix)) for i, a in enumerate(shown) for b in shown[:i]
-    ]
-    assert min(distances) > 10
+    for shown in (list(DECISIONS.values()), list(CATEGORIES)):
+        seen = [seen_lab(colour, matrix) for colour in shown]
+        assert min(np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]) > 10
 
 
 def test_zero_is_quiet_and_signs_have_their_own_hue() -> None:
@@ -70,6 +68,16 @@ def test_missing_values_are_faint_and_counted(colour) -> None:
     assert "2 without a value" in legend.note
 
 
+def test_a_channel_is_scaled_and_says_what_its_ends_mean() -> None:
+    values = np.array([0.0, 1.0, 2.0, 4.0, np.nan, np.inf])
+    made = colours.channel(values, title="Spread", unit="nats", upper=100)
+    np.testing.assert_allclose(made.values, [0, 0.25, 0.5, 1, np.nan, np.nan])
+    assert (made.low, made.high) == ("0 nats", "4 nats")
+    assert colours.channel(values, title="x", upper=50, from_zero=False).high == "≥ 1.5"
+    for flat in ([3.0, 3.0], [0.0], [np.nan], []):
+        assert not np.nan_to_num(colours.channel(np.array(flat), title="x", from_zero=False).values).any()
+
+
 @settings(max_examples=60, deadline=None)
 @given(hnp.arrays(np.float32, st.integers(0, 40), elements=st.floats(width=32)), st.booleans())
 def test_any_values_have_colours(values: np.ndarray, dark: bool) -> None:
@@ -87,14 +95,15 @@ def test_amounts_are_ordered_by_lightness_on_both_grounds() -> None:
 
 
 def test_the_commonest_categories_have_colours_and_the_rest_share_one() -> None:
-    codes = np.repeat(np.arange(12), np.arange(12, 0, -1))
-    rgba, legend = categorical(codes, [f"source {i}" for i in range(12)], title="Source")
-    assert [entry.colour for entry in legend.entries[:7]] == list(OKABE_ITO[:7])
-    assert (legend.entries[7].text, legend.entries[7].colour) == ("other (5)", OTHER)
+    codes = np.repeat(np.arange(400), np.arange(400, 0, -1))  # more than a byte counts
+    rgba, legend = categorical(codes, [f"source {i}" for i in range(400)], title="Source")
+    assert [entry.colour for entry in legend.entries[:11]] == list(CATEGORIES[:11])
+    assert (legend.entries[11].text, legend.entries[11].colour) == ("other (389)", OTHER)
+    assert [entry.code for entry in legend.entries] == [*range(11), None]
     assert sum(entry.count for entry in legend.entries) == len(codes)
-    assert len(np.unique(rgba[codes >= 7], axis=0)) == 1
-    eight, of_eight = categorical(np.arange(8), [str(i) for i in range(8)], title="x")
-    assert len(np.unique(eight, axis=0)) == 8 and len(of_eight.entries) == 8
+    assert len(np.unique(rgba[codes >= 11], axis=0)) == 1
+    twelve, of_twelve = categorical(np.arange(12), [str(i) for i in range(12)], title="x")
+    assert len(np.unique(twelve, axis=0)) == 12 and len(of_twelve.entries) == 12
 
 
 def test_decisions_keep_their_colours_however_many_there_are() -> None:

@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.parts import point_map as module
+from pages.parts.colours import Channel, categorical, diverging, legend_message
 from pages.parts.point_map import EXCLUDED, SELECTED, MapEvent, pack, point_map
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,13 +50,32 @@ def test_few_colours_travel_as_a_byte_each_and_many_in_full() -> None:
     np.testing.assert_array_equal(style["palette"].reshape(-1, 4)[style["codes"]], few)
     many = np.random.default_rng(0).integers(0, 255, (1000, 4)).astype(np.uint8)
     np.testing.assert_array_equal(module._style(many, None, None)["colours"].reshape(-1, 4), many)
+    assert "channels" not in style
+
+
+def test_channels_travel_as_a_byte_each_and_none_counts_as_least() -> None:
+    doubt = Channel(np.array([0.0, 0.5, np.nan, 2.0]), "Spread")
+    style = module._style(np.zeros((4, 4), np.uint8), None, None, doubt, None)
+    assert style["channels"].reshape(-1, 2).tolist() == [[0, 0], [128, 0], [0, 0], [255, 0]]
+
+
+def test_entries_tell_which_can_be_clicked_and_ramps_where_values_lie_beyond() -> None:
+    _, sources = categorical(np.array([0, 0, 1, -1]), ["a", "b"], title="Source", most=1)
+    assert [entry[2:] for entry in legend_message(sources, chosen=[0])["entries"]] == [
+        [3, False, True],
+        [1, True, False],
+    ]
+    _, ramp = diverging(np.concatenate([np.linspace(-1, 1, 999), [9.0]]))
+    told = legend_message(ramp)
+    assert told["ticks"][0][1].startswith("≤ −") and told["ticks"][-1][1].startswith("≥ +")
+    assert tuple(told["stops"]) in told["ramps"] and len(set(told["ramps"])) == 2
 
 
 @pytest.mark.parametrize(
     "told",
     [
         {},
-        {"lasso": "x", "box": [1, 2], "clicked": "4", "hovered": -1},
+        {"lasso": "x", "box": [1, 2], "clicked": "4", "hovered": -1, "legend": "all"},
         {"lasso": [[0, 1], [2]], "box": [1, 2, 3, None], "clicked": True, "hovered": 1.5},
         {"lasso": [[0, float("nan")]], "box": [0, 0, 1, float("inf")]},
         {"lasso": [[0, 0]] * 10_001},
@@ -66,8 +86,8 @@ def test_malformed_events_are_no_events(told: dict) -> None:
 
 
 def test_events_are_read() -> None:
-    told = {"lasso": [[0, 1], [2, 3.5]], "box": [0, 1, 2, 3], "clicked": 0, "hovered": 7}
-    assert module._event(told) == MapEvent([(0.0, 1.0), (2.0, 3.5)], (0.0, 1.0, 2.0, 3.0), 0, 7)
+    told = {"lasso": [[0, 1], [2, 3.5]], "box": [0, 1, 2, 3], "clicked": 0, "hovered": 7, "legend": 2}
+    assert module._event(told) == MapEvent([(0.0, 1.0), (2.0, 3.5)], (0.0, 1.0, 2.0, 3.0), 0, 7, 2)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +98,7 @@ def test_events_are_read() -> None:
         {"colours": np.zeros((3, 4), np.float32)},
         {"excluded": np.zeros(2, bool)},
         {"selected": np.zeros((3, 1), bool)},
+        {"weights": Channel(np.zeros(2), "Weight")},
     ],
 )
 def test_arrays_that_disagree_are_refused(wrong: dict) -> None:

@@ -156,7 +156,7 @@ class Plane {
       };
     };
     return [
-      look(out, { factor: 0.85, opacity: [0.22, 0.6] }),
+      look(out, { factor: 0.85, opacity: [0.16, 0.42] }),
       look(plain, { opacity: chosen.count ? [0.16, 0.5] : [0.5, 0.98] }),
       few ? look(chosen, { least: 4, factor: 1.1, opacity: [1, 1], ring: 1.4, ringColour: part(theme.text) })
         : look(chosen, { factor: 1.1, opacity: [0.55, 1] }),

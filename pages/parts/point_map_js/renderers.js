@@ -21,7 +21,7 @@ void main() {
   gl_PointSize = max(size, 1.0);
   v_size = max(size, 1.0);
   float alpha = a_colour.a * u_alpha * min(1.0, size * size);
-  if (u_spot.a > 0.0 && distance(a_colour.rgb, u_spot.rgb) > 0.01) alpha *= 0.06;
+  if (u_spot.a > 0.0 && distance(a_colour.rgb, u_spot.rgb) > 0.01) alpha *= 0.015;
   float grey = dot(a_colour.rgb, vec3(0.3, 0.59, 0.11));
   v_colour = vec4(mix(a_colour.rgb, vec3(grey), 0.55 * a_channels.x), alpha);
   v_doubt = a_channels.x;

@@ -24,6 +24,11 @@ function simplify(path, tolerance, most) {
   return kept.length > most ? simplify(path, tolerance * 1.6, most) : kept;
 }
 
+// Positions are float32, so seven digits say all there is.
+function shortNumber(value) {
+  return Number(value.toPrecision(7));
+}
+
 // The stops of a legend's ramp that suit the background; the page may have guessed the theme wrongly, or it changed.
 function stopsFor(legend, dark) {
   return legend.ramps ? legend.ramps[dark ? 1 : 0] : legend.stops;

@@ -330,7 +330,7 @@ class MapView extends Plane {
   }
 
   finishLasso(path) {
-    const corners = simplify(path, 1.2, LASSO_CORNERS).map(([px, py]) => this.toData(px, py));
+    const corners = simplify(path, 1.2, LASSO_CORNERS).map(([px, py]) => this.toData(px, py).map(shortNumber));
     if (corners.length < 3) return;
     this.fade(corners);
     this.send.trigger('lasso', corners);
@@ -338,7 +338,7 @@ class MapView extends Plane {
 
   finishBox(from, to) {
     const [x0, y0] = this.toData(from[0], from[1]), [x1, y1] = this.toData(to[0], to[1]);
-    const box = [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)];
+    const box = [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)].map(shortNumber);
     this.fade([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]);
     this.send.trigger('box', box);
   }

@@ -1,6 +1,6 @@
 """Every column one can filter, colour, draw a histogram or set quotas by, under one name.
 
-Names: `words`, `chars`, `file`, `decision`, `cluster`, `signal/MARK`, `score/RUN/COLUMN`, `rank/RUN/COLUMN`,
+Names: `words`, `chars`, `file`, `decision`, `tag`, `cluster`, `signal/MARK`, `score/RUN/COLUMN`, `rank/RUN/COLUMN`,
 `uncertainty/RUN`, `status/RUN`, `selection/VERSION/NAME` (whether a row is in that version of a selection),
 `weight/VERSION/NAME` (its weight there), `field/NAME` (an original field of the rows). A column is of numbers
 (float32 (n,), NaN where a row has none), of categories, or a flag, which is both: 1 and 0, or yes and no. The kind of
@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from engine.curation import marks
+from engine.curation import marks, tagged
 from engine.curation.facts import AGGREGATE, NOTHING, POOL, STATUS, Array, Categories, Facts, Scores, coded
 from engine.errors import EngineError
 from engine.store.decisions import DECISIONS
@@ -49,6 +49,8 @@ def listed(facts: Facts) -> list[Column]:
         Column("file", "File", "Sample", "category"),
         Column("decision", "Decision", "Decision", "category"),
     ]
+    if tagged.tags(facts):
+        found.append(Column("tag", "Tag", "Decision", "category"))
     for run in reversed(facts.runs()):
         found += _of_run(facts, run.name)
     if facts.latest_map() is not None:
@@ -123,6 +125,8 @@ def version(facts: Facts, name: str) -> str:
         return facts.run(rest.partition("/")[0]).artifact
     if family == "cluster":
         return facts.latest_map() or ""
+    if family == "tag":
+        return tagged.version(facts)
     if family in ("selection", "weight"):
         return _selection(facts, rest).created
     return marks.version(facts) if family == "signal" else ""
@@ -241,6 +245,7 @@ _NUMBERS: dict[str, Callable[[Facts, str], Array]] = {
 _CATEGORIES: dict[str, Callable[[Facts, str], Categories]] = {
     "file": lambda facts, _: facts.remember(POOL, "file categories", lambda: coded(facts.column("file"))),
     "decision": _decisions,
+    "tag": lambda facts, _: tagged.categories(facts),
     "status": _status,
     "cluster": _clusters,
     "signal": lambda facts, name: _yes_or_no(_flag(facts, name)),

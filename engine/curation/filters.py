@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from engine.curation import columns, marks, search_filters
+from engine.curation import columns, marks, search_filters, tagged
 from engine.curation.areas import polygon_mask
 from engine.curation.columns import decision_name
 from engine.curation.facts import POOL, STATUS, Facts, Scores
@@ -215,6 +215,8 @@ def _number(facts: Facts, part: Filter) -> np.ndarray:
 
 
 def _value(facts: Facts, part: Filter) -> np.ndarray:
+    if part.subject == "tag":
+        return tagged.carrying(facts, part.values)
     found = columns.categories(facts, part.subject)
     return _among(found.names, found.codes, part.values)
 

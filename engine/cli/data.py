@@ -1,4 +1,4 @@
-"""Commands that bring data in: demo, add-pool, add-target, add-owned."""
+"""Commands that bring data in: demo, add-pool, add-target, add-heldout, add-owned."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,6 +55,20 @@ def add_target(
 
     place = project_at_or_new(project)
     _tell(file, intake.add_target(place, name, file, mapping=schema))
+
+
+@app.command("add-heldout")
+def add_heldout(
+    project: ProjectPath,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the held-out file is called; no commas.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSONL, JSON, Parquet, CSV, or a data set.")],
+    schema: Schema = "auto",
+) -> None:
+    """Add a file to be evaluated on: nothing is scored for it, the pool is checked for its items (see signals)."""
+    from engine.runs import intake
+
+    place = project_at_or_new(project)
+    _tell(file, intake.add_heldout(place, name, file, mapping=schema))
 
 
 @app.command("add-owned")

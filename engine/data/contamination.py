@@ -41,12 +41,16 @@ class Leaks:
 
 
 class Contamination:
-    """Takes the target items at once and the pool in chunks, then scores every row. Chunking does not matter."""
+    """Takes the items at once and the pool in chunks, then scores every row. Chunking does not matter.
 
-    def __init__(self, items: Sequence[tuple[str, str]]) -> None:
+    `sets` (one number per item, all 0 by default) says which set an item is of, for `by_set`.
+    """
+
+    def __init__(self, items: Sequence[tuple[str, str]], *, sets: Sequence[int] | None = None) -> None:
         prompts = [(at, prompt) for at, (prompt, _) in enumerate(items) if _is_long(prompt)]
         texts = [joined(*item) for item in items] + [prompt for _, prompt in prompts]
         self._item = np.array([*range(len(items)), *(at for at, _ in prompts)], dtype=np.int64)
+        self._set = np.zeros(len(items), np.int64) if sets is None else np.asarray(sets, np.int64)
         self._sizes = gram_sizes(words_of(texts).lengths)
         self._ladders = [_Ladder(texts, self._sizes, n) for n in LADDER if (self._sizes == n).any()]
         self._rows = 0
@@ -58,19 +62,36 @@ class Contamination:
         self._rows += len(words)
 
     def finish(self) -> Leaks:
-        """The leak of every row taken so far."""
-        leak = np.zeros(self._rows, dtype=np.float32)
-        target = np.full(self._rows, -1, dtype=np.int64)
+        """The leak of every row taken so far, against the items of all sets together."""
+        return self._best(self._pairs(), np.ones(len(self._set), bool))
+
+    def by_set(self) -> list[Leaks]:
+        """The leak of every row against the items of each set: one entry per number from 0 to the largest in `sets`."""
+        pairs = self._pairs()
+        return [self._best(pairs, self._set == number) for number in range(int(self._set.max(initial=-1)) + 1)]
+
+    def _pairs(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+        """(rows, items, leaks) of each ladder, the largest leak of a row last; the first item on ties."""
+        found = []
         for ladder in self._ladders:
             rows, units, values = ladder.contained(self._rows)
-            order = np.lexsort((-self._item[units], values))  # the largest last; the first item on ties
-            rows, units, values = rows[order], units[order], values[order]
-            better = values > leak[rows]
+            items = self._item[units]
+            order = np.lexsort((-items, values))
+            found.append((rows[order], items[order], values[order]))
+        return found
+
+    def _best(
+        self, pairs: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]], wanted: NDArray[np.bool_]
+    ) -> Leaks:
+        leak = np.zeros(self._rows, dtype=np.float32)
+        target = np.full(self._rows, -1, dtype=np.int64)
+        for rows, items, values in pairs:
+            better = np.flatnonzero(wanted[items] & (values > leak[rows]))
             best = np.full(self._rows, -1, dtype=np.int64)
-            best[rows[better]] = np.flatnonzero(better)
+            best[rows[better]] = better
             found = np.flatnonzero(best >= 0)
             leak[found] = values[best[found]]
-            target[found] = self._item[units[best[found]]]
+            target[found] = items[best[found]]
         return Leaks(leak, target)
 
 

@@ -24,7 +24,7 @@ _DANGLING_WORDS = frozenset(
     for word in words.split()
 )
 _SENTENCE = re.compile(r"[.!?…]['\"”)]*\s")
-_CODE_LINE = re.compile(
+CODE_LINE = re.compile(
     r"^\s*(?:def |class |import |from \w+ import|return\b|for .*[:{]$|while .*[:{]$|if .*[:{]$|else\b|elif |print\(|"
     r"#include|using |public |private |const |let |var |function\b|SELECT |INSERT |UPDATE |<\w+|</|[}\])]|.*[;{]$|"
     r"[\w.\[\]\"']+ = \S|\w[\w.]*\(.*\)$|//|/\*|\$ )",
@@ -54,7 +54,7 @@ def verdict(response: str) -> Verdict:
 def looks_like_code(text: str) -> bool:
     """Whether at least half of the lines with text read as code."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return 2 * sum(bool(_CODE_LINE.match(line)) or line.startswith("    ") for line in lines) >= max(len(lines), 1)
+    return 2 * sum(bool(CODE_LINE.match(line)) or line.startswith("    ") for line in lines) >= max(len(lines), 1)
 
 
 def last_word(response: str) -> str:

@@ -6,10 +6,12 @@ of punctuation is a word. Two grams are taken for equal if their hashes are: by 
 """
 
 import re
+import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +58,22 @@ def words_of(texts: Sequence[str]) -> Words:
     return Words(ids, offsets)
 
 
+def beside(left: Words, right: Words) -> Words:
+    """The words of each left row with those of the right row after them."""
+    lengths = np.stack([left.lengths, right.lengths], axis=1)
+    offsets = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
+    ids = np.empty(int(offsets[-1]), dtype=np.uint32)
+    for words, starts in ((left, offsets[:-1]), (right, offsets[:-1] + left.lengths)):
+        ids[np.repeat(starts - words.offsets[:-1], words.lengths) + np.arange(len(words.ids))] = words.ids
+    return Words(ids, offsets)
+
+
+def starts_of(words: Words, n: int) -> NDArray[np.int64]:
+    """Where in `words.ids` the runs of `grams_of` begin, in the same order."""
+    rows = np.repeat(np.arange(len(words)), words.lengths)
+    return np.flatnonzero(rows[: max(0, len(rows) - n + 1)] == rows[n - 1 :])
+
+
 def grams_of(words: Words, n: int) -> Grams:
     """The runs of `n` words of each row; a row with fewer than `n` words has none."""
     count = len(words.ids) - n + 1
@@ -82,3 +100,34 @@ def sorted_unique(values: NDArray[Any]) -> NDArray[Any]:
     new = np.ones(len(values), dtype=bool)
     new[1:] = values[1:] != values[:-1]
     return values[new]
+
+
+class WordFile:
+    """Words of any number of rows in a temporary file, 4 bytes a word: written once, then read again in chunks.
+
+    Use as a context; the file goes with it.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="touchstone-words-")  # noqa: SIM115 (closed on exit)
+        self._offsets: list[NDArray[np.int64]] = []
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Drop the temporary file."""
+        self._file.close()
+
+    def add(self, words: Words) -> None:
+        """Append the next rows."""
+        self._file.seek(0, 2)
+        self._file.write(words.ids.tobytes())
+        self._offsets.append(words.offsets)
+
+    def __iter__(self) -> Iterator[Words]:
+        """The rows in the chunks they came in."""
+        self._file.seek(0)
+        for offsets in self._offsets:
+            yield Words(np.frombuffer(self._file.read(4 * int(offsets[-1])), dtype=np.uint32), offsets)

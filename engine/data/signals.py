@@ -1,108 +1,148 @@
-"""What can be said of a pool's rows without any model: near duplicates, leaks, cut responses, words.
+"""What can be said of a pool's rows without any model: copies, overlaps, answers, repetition, personal data, language.
 
-`compute_signals` reads the pool once, in chunks of `CHUNK` rows, with numpy and the standard library alone. The
-definitions are in `near_duplicates`, `contamination` and `signal_endings`; here the chunks are handed round.
-Says nothing about the worth of a row.
+`compute_signals` reads the pool once, in chunks of `CHUNK` rows; beside temporary files of the words (8 bytes a word)
+it holds a few dozen bytes per row and signal and the signatures of near duplicates (256 bytes a row). Every signal is
+a part (`signal_parts`, `signal_texts`); here the chunks are handed round. A part whose package is missing is left out
+and `notes` say so. Says nothing about the worth of a row.
 """
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.contamination import Contamination, joined
 from engine.data.near_duplicates import NearDuplicates
-from engine.data.signal_endings import CUT, OPEN, WHOLE, last_word, verdict
-from engine.data.signal_words import Words, words_of
+from engine.data.signal_columns import SignalColumn
+from engine.data.signal_parts import BesideSet, Chunk, Copies, Lengths, Overlaps, Pair, Part, Truncation
+from engine.data.signal_texts import Answers, Language, PersonalData, Repeats
+from engine.data.signal_words import WordFile, beside, words_of
+from engine.errors import EngineError
 
 CHUNK = 4000
-MOSTLY = 0.8
-"""Prose without a final mark counts as cut if at least this share of the pool's prose has one."""
-ENOUGH_PROSE = 20
-
-_BUCKETS = 1 << 20
-
-Pair = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signals:
-    """Columns over the n pool rows, in pool order.
+    """Columns over the n pool rows, in pool order, and the arrays they name.
 
-    `near_duplicate_of` int64: the first row of the group of near duplicates a row repeats, -1 for none.
-    `leak` float32 in 0..1: the largest weighted n-gram containment against any target item (`contamination`).
-    `leak_target` int64: that item, numbered through the target sets in the order given, -1 for none.
-    `looks_truncated` bool: the response stops in the middle. `words` int32: words of prompt and response, marks
-    of punctuation included.
+    `seconds` that each part took; `notes` on what was left out and why. The arrays that every pool has are properties.
     """
 
-    near_duplicate_of: NDArray[np.int64]
-    leak: NDArray[np.float32]
-    leak_target: NDArray[np.int64]
-    looks_truncated: NDArray[np.bool_]
-    words: NDArray[np.int32]
+    columns: tuple[SignalColumn, ...]
+    arrays: dict[str, NDArray[Any]]
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+
+    @property
+    def near_duplicate_of(self) -> NDArray[np.int64]:
+        """(n,) the first row of the group of near duplicates a row repeats, -1 for none."""
+        return self.arrays["near_duplicate_of"]
+
+    @property
+    def leak(self) -> NDArray[np.float32]:
+        """(n,) in 0..1: the largest weighted n-gram containment against any target item (`contamination`)."""
+        return self.arrays["leak"]
+
+    @property
+    def leak_target(self) -> NDArray[np.int64]:
+        """(n,) that item, numbered through the target sets in the order given, -1 for none."""
+        return self.arrays["leak_target"]
+
+    @property
+    def looks_truncated(self) -> NDArray[np.bool_]:
+        """(n,) the response stops in the middle."""
+        return self.arrays["looks_truncated"]
+
+    @property
+    def words(self) -> NDArray[np.int32]:
+        """(n,) words of prompt and response, marks of punctuation included."""
+        return self.arrays["words"]
 
 
-def compute_signals(pool: Iterable[Pair], targets: dict[str, list[Pair]], *, chunk: int = CHUNK) -> Signals:
-    """The signals of a pool of (prompt, response) pairs against named target sets; `chunk` does not change them."""
-    contamination = Contamination([item for items in targets.values() for item in items])
-    endings = Endings()
-    lengths: list[NDArray[np.int64]] = []
-    with NearDuplicates() as duplicates:
+def compute_signals(
+    pool: Iterable[Pair],
+    targets: Mapping[str, Sequence[Pair]],
+    *,
+    heldout: Mapping[str, Sequence[Pair]] | None = None,
+    owned: Sequence[Pair] = (),
+    chunk: int = CHUNK,
+) -> Signals:
+    """The signals of a pool of (prompt, response) pairs beside named sets; `chunk` does not change them."""
+    sets = [BesideSet("target", name, items) for name, items in targets.items()]
+    sets += [BesideSet("heldout", name, items) for name, items in (heldout or {}).items()]
+    sets += [BesideSet("owned", "", owned)] if owned else []
+    with ExitStack() as stack:
+        both, responses = stack.enter_context(WordFile()), stack.enter_context(WordFile())
+        copies = stack.enter_context(NearDuplicates())
+        notes: list[str] = []
+        parts = _made(
+            {
+                "near-duplicates": lambda: Copies(copies),
+                "overlap": lambda: Overlaps(sets, both),
+                "truncation": Truncation,
+                "answers": Answers,
+                "lengths": Lengths,
+                "repetition": lambda: Repeats(responses),
+                "personal data": PersonalData,
+                "language": Language,
+            },
+            notes,
+        )
+        timer = _Timer(["words", *parts])
         for pairs in _chunks(pool, chunk):
-            words = words_of([joined(*pair) for pair in pairs])
-            lengths.append(words.lengths)
-            duplicates.add(words)
-            contamination.add(words)
-            endings.add([response for _, response in pairs], words)
-        repeats = duplicates.finish()
-    leaks = contamination.finish()
-    counts = np.concatenate([np.zeros(0, np.int64), *lengths]).astype(np.int32)
-    return Signals(repeats, leaks.leak, leaks.target, endings.finish(), counts)
+            with timer("words"):
+                own = words_of([response for _, response in pairs])
+                whole = beside(words_of([prompt for prompt, _ in pairs]), own)
+                responses.add(own)
+                both.add(whole)
+            for name, part in parts.items():
+                with timer(name):
+                    part.add(Chunk(pairs, own, whole))
+        columns: list[SignalColumn] = []
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, part in parts.items():
+            with timer(name):
+                found = part.finish()
+            columns += found.columns
+            arrays |= found.arrays
+    return Signals(tuple(columns), arrays, timer.seconds, tuple(notes))
 
 
-class Endings:
-    """Collects how responses end, then says which look cut: some endings tell only beside the pool's own habits."""
-
-    def __init__(self) -> None:
-        self._verdicts: list[int] = []
-        self._marked = 0
-        self._last: list[int] = []
-        self._seen = np.zeros(_BUCKETS, dtype=np.uint32)
-
-    def add(self, responses: list[str], words: Words) -> None:
-        """Take the next rows: their responses, and the words of prompt and response together."""
-        self._seen += np.bincount(words.ids % _BUCKETS, minlength=_BUCKETS).astype(np.uint32)
-        for response in responses:
-            found = verdict(response)
-            self._verdicts.append(found)
-            self._marked += found == WHOLE and _is_marked_prose(response)
-            self._last.append(_bucket(response) if found == OPEN else -1)
-
-    def finish(self) -> NDArray[np.bool_]:
-        """(n,) True where the response looks cut: by itself, by the pool's habit, or in the middle of a word.
-
-        A last word that stands nowhere else in the pool was probably cut, unless the pool's prose is unmarked anyway.
-        """
-        verdicts = np.array(self._verdicts, dtype=np.int8)
-        last = np.array(self._last, dtype=np.int64)
-        unmarked = verdicts == OPEN
-        prose = self._marked + int(unmarked.sum())
-        if prose < ENOUGH_PROSE or self._marked < MOSTLY * prose:
-            unmarked &= (self._seen[last] == 1) & (self._marked >= prose / 2)
-        return (verdicts == CUT) | unmarked
+def _made(makers: Mapping[str, Callable[[], Part]], notes: list[str]) -> dict[str, Part]:
+    """The parts that can be made here; a note for each whose package is missing."""
+    parts: dict[str, Part] = {}
+    for name, make in makers.items():
+        try:
+            parts[name] = make()
+        except (ImportError, EngineError) as error:
+            notes.append(f"{name} was left out: {error}")
+    return parts
 
 
-def _bucket(response: str) -> int:
-    word = last_word(response)
-    return int(words_of([word]).ids[0]) % _BUCKETS if word else -1
+class _Timer:
+    """Adds up the seconds of named blocks."""
 
+    def __init__(self, names: Iterable[str]) -> None:
+        self.seconds = dict.fromkeys(names, 0.0)
+        self._name, self._since = "", 0.0
 
-def _is_marked_prose(response: str) -> bool:
-    text = response.rstrip()
-    return text.endswith((".", "!", "?", "…")) and len(text.split()) >= 3
+    def __call__(self, name: str) -> "_Timer":
+        """The timer, about to run for `name`."""
+        self._name = name
+        return self
+
+    def __enter__(self) -> None:
+        """Start."""
+        self._since = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        """Stop and add."""
+        self.seconds[self._name] += time.perf_counter() - self._since
 
 
 def _chunks(pool: Iterable[Pair], size: int) -> Iterator[list[Pair]]:

@@ -1,4 +1,4 @@
-"""Bringing files into a project: the pool, named target sets, and data already owned.
+"""Bringing files into a project: the pool, named target sets, held-out files, and data already owned.
 
 Reading and recognising belong to `engine.data.intake`, keeping to `engine.store`; this joins the two.
 """
@@ -34,9 +34,19 @@ def add_target(
 
     A name is not empty and has no comma (names are listed with commas) and no surrounding blanks.
     """
-    if not name.strip() or "," in name or name != name.strip():
-        raise EngineError(f"{name!r} cannot name a target set: choose a name without commas or surrounding blanks.")
+    _check_name(name, "target set")
     return _add(project, "target", name, source, mapping, reporter)
+
+
+def add_heldout(
+    project: Project, name: str, source: Source, *, mapping: AsMapping = "auto", reporter: Reporter | None = None
+) -> IntakeReport:
+    """Add `source` as the held-out file `name`: data to be evaluated on, which the pool is checked against.
+
+    Nothing is ever scored for it. Names as in `add_target`.
+    """
+    _check_name(name, "held-out file")
+    return _add(project, "heldout", name, source, mapping, reporter)
 
 
 def add_owned(
@@ -49,9 +59,14 @@ def add_owned(
     return _add(project, "owned", "", source, mapping, reporter)
 
 
+def _check_name(name: str, what: str) -> None:
+    if not name.strip() or "," in name or name != name.strip():
+        raise EngineError(f"{name!r} cannot name a {what}: choose a name without commas or surrounding blanks.")
+
+
 def _add(
     project: Project,
-    role: Literal["pool", "target", "owned"],
+    role: Literal["pool", "target", "owned", "heldout"],
     name: str,
     source: Source,
     mapping: AsMapping,

@@ -2,28 +2,27 @@
 
     input/pool/           token table, where the features are hidden states; input/sides/<i>/ that of set i beside it
     input/pool.jsonl      texts of the rows; input/sides/<i>.jsonl those of set i, where the features read texts
-    input/targets/<i>.jsonl     texts of target set i, for the signals
+    input/beside/, known/   what the signals read beside the pool (`signal_making`)
     output/sides/<i>/     features of set i: a target set or the owned data (`spec["sides"]`)
     output/map/           the map (`engine.maps.build`) and the features it was made of, `summary.json` last
-    output/signals/       one `.npy` per signal, `summary.json` last
+    output/signals/       the signals (`signal_making`), `summary.json` last
     output/summary.json   written when all parts that were asked for are there
 
 All features come first, from one loading of the model, which is given back before the map is laid out.
 Knows no catalogue. UMAP and scikit-learn are imported only when the map is laid out.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.errors import EngineError
 from engine.progress import Reporter
 from engine.runs.features import FEATURES, FEATURES_FILE, RECIPE_FILE, write_features
 from engine.runs.jobfolder import JobFolder
 from engine.runs.map_config import MapConfig
+from engine.runs.signal_making import make_signals
 from engine.runs.texts import TextPairs
 from engine.store.artifacts import load_array, write_json
 
@@ -32,7 +31,7 @@ PARTS = ("sides", "map", "signals")
 
 def run_map(folder: JobFolder, reporter: Reporter) -> None:
     """Fill `output/` with the parts named in `spec["parts"]`; parts that are complete are kept."""
-    makers = {"sides": _make_sides, "map": _make_map, "signals": _make_signals}
+    makers = {"sides": _make_sides, "map": _make_map, "signals": make_signals}
     missing = [part for part in folder.spec["parts"] if not _complete(folder, part, reporter)]
     _embed(folder, missing, reporter)
     for part in missing:
@@ -113,29 +112,3 @@ def _make_map(folder: JobFolder, place: Path, reporter: Reporter) -> dict[str, A
         "trust": trust,
         "notes": list(result.notes),
     }
-
-
-def _make_signals(folder: JobFolder, place: Path, reporter: Reporter) -> dict[str, Any]:
-    from engine.data.signals import compute_signals
-
-    texts, names = TextPairs(folder.input / "pool.jsonl"), [t["name"] for t in folder.spec["view"]["targets"]]
-    targets = {name: list(TextPairs(folder.input / "targets" / f"{i}.jsonl")) for i, name in enumerate(names)}
-    reporter.phase("quality signals", len(texts))
-    signals = compute_signals(_counted(texts, reporter), targets)
-    columns = {f.name: getattr(signals, f.name) for f in dataclasses.fields(signals)}
-    arrays = {name: column for name, column in columns.items() if isinstance(column, np.ndarray)}
-    wrong = [name for name, column in arrays.items() if len(column) != len(texts)]
-    if wrong:
-        raise EngineError(f"The signals {', '.join(wrong)} do not have one value per row. Nothing was recorded.")
-    for name, column in arrays.items():
-        np.save(place / f"{name}.npy", column, allow_pickle=False)
-    return {"rows": len(texts), "targets": names, "columns": sorted(arrays)}
-
-
-def _counted(texts: TextPairs, reporter: Reporter) -> Any:
-    for number, pair in enumerate(texts, start=1):
-        yield pair
-        if number % 500 == 0:
-            reporter.check()
-            reporter.advance(500)
-    reporter.advance(len(texts) % 500)

@@ -1,7 +1,8 @@
 """The catalogue side of mapping: freeze the pool, choose the features, write the inputs, record map and signals.
 
-A map, the signals and the features of each set beside the pool (`sides.py`) are artifacts of their own, each named by
-what changes it: a new target set asks for new signals and for its own features, not for a new map.
+A map, the signals (`signals_job`) and the features of each set beside the pool (`sides.py`) are artifacts of their
+own, each named by what changes it: a new target set asks for new signals and for its own features, not for a new map.
+Once all are there, the nearness of the pool to those sets is measured (`closeness`).
 """
 
 import time
@@ -15,8 +16,9 @@ from engine.data.samples import prompt_text, response_text
 from engine.errors import EngineError
 from engine.models.sources import resolve
 from engine.progress import Reporter
+from engine.runs.closeness import measure
 from engine.runs.features import RECIPE_FILE, sentence_device
-from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_table, write_texts
+from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_pairs, write_table
 from engine.runs.jobfolder import JobFolder
 from engine.runs.map_config import MapConfig
 from engine.runs.mapping import PARTS
@@ -24,6 +26,7 @@ from engine.runs.reporter import FileReporter
 from engine.runs.results import clear, keep
 from engine.runs.runjob import compute
 from engine.runs.sides import Side, all_sides, keep_sides, lacking, recipe_of, write_sides
+from engine.runs.signals_job import keep_signals, sides_of, signals_key, write_signal_inputs
 from engine.runs.tokenizers import load_tokenizer
 from engine.store.artifacts import artifact_key, find, read_json
 from engine.store.project import Project
@@ -53,12 +56,17 @@ def prepare_map(project: Project, folder: JobFolder, reporter: Reporter) -> tupl
         folder.update_spec(features=features)
     features = folder.spec["features"]
     source = resolve(config.model) if features == "hidden" else None
-    keys = _keys(view, config, features, source.sha256 if source else None)
+    keys = {
+        "map": _map_key(view, config, features, source.sha256 if source else None),
+        "signals": signals_key(project, folder, view),
+    }
     parts = _missing(project, folder, keys, reporter)
     folder.update_spec(keys=keys, parts=list(parts), model=describe_model(source))
     if parts and not folder.input_complete:
-        if {"map", "signals"} & set(parts):
-            write_texts(project, folder, view, reporter=reporter)
+        if "signals" in parts:
+            write_signal_inputs(project, folder, view, reporter=reporter)
+        if "map" in parts:
+            write_pairs(project, "pool", "", view.rows, folder.input / "pool.jsonl", reporter=reporter)
         if source is not None and "map" in parts:
             tokenizer = load_tokenizer(source, max_length=config.max_length)
             write_table(project, "pool", "", view.rows, folder.input / "pool", tokenizer, reporter=reporter)
@@ -117,15 +125,10 @@ def _sentence_speed(project: Project, config: MapConfig, rows: int) -> float:
     return len(texts) / max(1e-6, time.perf_counter() - began)
 
 
-def _keys(view: View, config: MapConfig, features: str, model: str | None) -> dict[str, str]:
+def _map_key(view: View, config: MapConfig, features: str, model: str | None) -> str:
     settings = {name: value for name, value in config.to_dict().items() if name not in ("model", "features")}
-    targets = [[target.name, target.hash] for target in view.targets]
-    pool = {"pool": view.pool_hash, "rows": view.rows}
     made = {"map_format": MAP_FORMAT, "features": features, "model": model, "config": settings}
-    return {
-        "map": artifact_key(stage="map", **pool, **made),
-        "signals": artifact_key(stage="signals", **pool, targets=targets),
-    }
+    return artifact_key(stage="map", pool=view.pool_hash, rows=view.rows, **made)
 
 
 def bring_map(project: Project, folder: JobFolder, reporter: Reporter) -> str:
@@ -138,24 +141,23 @@ def bring_map(project: Project, folder: JobFolder, reporter: Reporter) -> str:
             f"The results of job {folder.id} lack the map's features: an earlier version computed them. "
             "Start the map anew instead of resuming it. Nothing was recorded."
         )
-    kept = {part: keep(project, folder, part, key, _manifest(spec), part=part) for part, key in keys.items()}
-    keep_sides(project, folder, recipe_of(kept["map"]))
+    plane = keep(project, folder, "map", keys["map"], _manifest(spec), part="map")
+    keep_sides(project, folder, recipe_of(plane))
     name = f"map-{keys['map']}"
     if name not in {record.name for record in project.maps()}:
         record = MapRecord(
             name=name,
-            artifact=kept["map"].name,
+            artifact=plane.name,
             rows=view.rows,
             pool_hash=view.pool_hash,
             features=spec["features"],
             created=now(),
-            summary=read_json(kept["map"] / "summary.json"),
+            summary=read_json(plane / "summary.json"),
         )
         project.add_map(record)
-    latest = project.latest_signals()
-    if latest is None or latest.name != kept["signals"].name:
-        project.add_signals(kept["signals"].name, view.rows, view.pool_hash)
-    folder.write_result(map=name, artifact=kept["map"].name, signals=kept["signals"].name)
+    signals = keep_signals(project, folder, keys["signals"], view)
+    measure(project, plane, sides_of(folder), reporter=reporter)
+    folder.write_result(map=name, artifact=plane.name, signals=signals.name)
     return name
 
 

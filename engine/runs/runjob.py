@@ -16,6 +16,7 @@ from engine.runs.reporter import reporting
 RUNNERS: dict[str, tuple[str, str]] = {
     "score": ("engine.runs.scoring", "run_score"),
     "map": ("engine.runs.mapping", "run_map"),
+    "signals": ("engine.runs.signal_making", "run_signals"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Features of the sets beside the pool, target sets and owned data, on the scale of a map's features.
+"""Features of the sets beside the pool, target sets, held-out files and owned data, on the scale of a map's features.
 
 A *side* is such a set as it was when it was looked at. Its features are an artifact of their own,
 `side-features-<key>`, found by the map's recipe (`features.py`) and the hash of the set's content: a new target
@@ -27,13 +27,13 @@ from engine.store.records import now
 
 STAGE = "side-features"
 FORMAT = 1
-ROLES = ("target", "owned")
+ROLES = ("target", "heldout", "owned")
 WAIT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Side:
-    """A target set, or the owned data (which has no name): usable rows and content hash, taken together."""
+    """A target set, a held-out file, or the owned data (which has no name): rows and content hash, taken together."""
 
     role: str
     name: str
@@ -42,8 +42,9 @@ class Side:
 
 
 def all_sides(project: Project) -> tuple[Side, ...]:
-    """Every target set in order of addition, then the owned data where there is any."""
+    """Every target set in order of addition, every held-out file, then the owned data where there is any."""
     named = [("target", target.name) for target in project.targets()]
+    named += [("heldout", each.name) for each in project.heldout()]
     found = [Side(role, name, *project.extent(role, name)) for role, name in (*named, ("owned", ""))]
     return tuple(side for side in found if side.rows)
 
@@ -51,17 +52,16 @@ def all_sides(project: Project) -> tuple[Side, ...]:
 def side_of(project: Project, role: str, name: str = "") -> Side:
     """One set as it is now; `EngineError` for another role and a set that does not exist."""
     if role not in ROLES:
-        raise EngineError(f"{role!r} is no set beside the pool: expected {' or '.join(ROLES)}. Nothing was computed.")
+        raise EngineError(f"{role!r} is no set beside the pool: expected {', '.join(ROLES)}. Nothing was computed.")
     side = Side(role, name, *project.extent(role, name))
     if side.rows:
         return side
     if role == "owned":
         raise EngineError("There is no owned data. Add some with add-owned first. Nothing was computed.")
-    names = ", ".join(target.name for target in project.targets())
-    raise EngineError(
-        f"There is no target set {name!r}; target sets: {names or 'none'}. Add it with add-target. "
-        "Nothing was computed."
-    )
+    there = project.targets() if role == "target" else project.heldout()
+    names = ", ".join(each.name for each in there) or "none"
+    what = "target set" if role == "target" else "held-out file"
+    raise EngineError(f"There is no {what} {name!r}; {what}s: {names}. Add it with add-{role}. Nothing was computed.")
 
 
 def side_key(recipe: dict[str, Any], side: Side) -> str:

@@ -18,6 +18,7 @@ from engine.store.records import ROLES, FileRecord, IntakeReport, now
 from engine.store.staging import Staged
 
 UNNAMED = {"pool": "The pool", "owned": "Owned data"}
+NAMED = {"target": "target set", "heldout": "held-out file"}
 
 
 def check_set(role: str, set_name: str) -> None:
@@ -26,8 +27,8 @@ def check_set(role: str, set_name: str) -> None:
         raise EngineError(f"{role!r} is no role; expected one of {', '.join(ROLES)}. Nothing was added.")
     if role in UNNAMED and set_name:
         raise EngineError(f"{UNNAMED[role]} is one set and has no name; got {set_name!r}. Nothing was added.")
-    if role == "target" and not set_name:
-        raise EngineError("A target set needs a name. Nothing was added.")
+    if role in NAMED and not set_name:
+        raise EngineError(f"A {NAMED[role]} needs a name. Nothing was added.")
     bad = set_name != set_name.strip() or len(set_name) > 100 or any(c == "," or not c.isprintable() for c in set_name)
     if bad:
         raise EngineError(
@@ -39,7 +40,7 @@ def check_set(role: str, set_name: str) -> None:
 def already_there(con: duckdb.DuckDBPyConnection, role: str, set_name: str, info: SourceInfo) -> IntakeReport | None:
     """Return the stored counts if this content is in the set, None if it may be added.
 
-    Raises `EngineError` if the content is there under another mapping, or a target set of the name has other content.
+    Raises `EngineError` if the content is there under another mapping, or a named set of the name has other content.
     """
     present = [f for f in files(con) if (f.role, f.set_name) == (role, set_name)]
     for record in present:
@@ -47,9 +48,9 @@ def already_there(con: duckdb.DuckDBPyConnection, role: str, set_name: str, info
             _same_mapping(record, info)
             reasons = _reasons(con, record.file_id)
             return IntakeReport(record.rows, record.bad, record.duplicates, True, reasons, set_name)
-    if role == "target" and present:
+    if role in NAMED and present:
         raise EngineError(
-            f"The target set {set_name!r} exists with other content ({present[0].name}, {present[0].rows:,} rows). "
+            f"The {NAMED[role]} {set_name!r} exists with other content ({present[0].name}, {present[0].rows:,} rows). "
             "Choose another name; it was left as it is."
         )
     return None

@@ -55,11 +55,11 @@ def texts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return dict(con.execute("SELECT texts, usable FROM files ORDER BY file_id").fetchall())
 
 
-def targets(con: duckdb.DuckDBPyConnection) -> list[TargetSet]:
-    """The target sets in order of addition."""
+def targets(con: duckdb.DuckDBPyConnection, role: str = "target") -> list[TargetSet]:
+    """The target sets, or the held-out files ("heldout"), in order of addition."""
     query = """SELECT s.name, sum(f.usable)::BIGINT, sum(f.bad)::BIGINT FROM sets s JOIN files f USING (set_id)
-        WHERE s.role = 'target' GROUP BY s.set_id, s.name ORDER BY s.set_id"""
-    return [TargetSet(*values) for values in con.execute(query).fetchall()]
+        WHERE s.role = ? GROUP BY s.set_id, s.name ORDER BY s.set_id"""
+    return [TargetSet(*values) for values in con.execute(query, [role]).fetchall()]
 
 
 def set_id_of(con: duckdb.DuckDBPyConnection, role: str, set_name: str) -> int | None:
@@ -181,7 +181,7 @@ def parsed(values: tuple[Any, ...], *places: int) -> list[Any]:
 
 def _called(role: str, set_name: str) -> str:
     unnamed = {"pool": "the pool", "owned": "the owned data"}
-    return unnamed.get(role, f"the {role} set {set_name!r}")
+    return unnamed.get(role, f"the {'held-out file' if role == 'heldout' else f'{role} set'} {set_name!r}")
 
 
 def _fetch(

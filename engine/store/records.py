@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from engine.data.samples import Message, Scalar
 
-RoleName = Literal["pool", "target", "owned"]
+RoleName = Literal["pool", "target", "owned", "heldout"]
 ROLES: tuple[str, ...] = get_args(RoleName)
 
 

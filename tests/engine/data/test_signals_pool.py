@@ -102,20 +102,26 @@ def signals_of(seed: int, chunk: int) -> Signals:
 @pytest.mark.parametrize("chunk", [1, 13])
 def test_chunking_changes_nothing(chunk: int) -> None:
     whole, parts = signals_of(1, 1000), signals_of(1, chunk)
-    for name in Signals.__dataclass_fields__:
-        np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
+    assert whole.columns == parts.columns and whole.arrays.keys() == parts.arrays.keys() and not whole.notes
+    for name, values in whole.arrays.items():
+        np.testing.assert_array_equal(values, parts.arrays[name], err_msg=name)
 
 
 def test_columns_have_the_agreed_types() -> None:
     signals = signals_of(2, 40)
-    found = {name: (getattr(signals, name).dtype, len(getattr(signals, name))) for name in Signals.__dataclass_fields__}
     kinds = {"near_duplicate_of": np.int64, "leak": np.float32, "leak_target": np.int64, "looks_truncated": np.bool_}
-    assert found == {name: (np.dtype(kind), 90) for name, kind in {**kinds, "words": np.int32}.items()}
+    for name, kind in {**kinds, "words": np.int32}.items():
+        assert (signals.arrays[name].dtype, len(getattr(signals, name))) == (np.dtype(kind), 90), name
+    expected = {"number": np.dtype(np.float32), "category": np.dtype(np.int32), "flag": np.dtype(bool)}
+    for column in signals.columns:
+        stored = signals.arrays[column.array]
+        assert len(stored) == 90, column.name
+        assert stored.dtype == expected[column.kind] or (column.kind == "flag" and column.threshold is not None)
 
 
 def test_an_empty_pool_has_empty_signals() -> None:
     signals = compute_signals([], {"t": [("a prompt", "an answer")]})
-    assert all(len(getattr(signals, name)) == 0 for name in Signals.__dataclass_fields__)
+    assert all(len(values) == 0 for values in signals.arrays.values())
 
 
 def test_items_are_numbered_through_the_sets_in_order() -> None:

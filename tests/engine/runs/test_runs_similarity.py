@@ -266,7 +266,7 @@ def test_no_map_and_no_set_say_what_to_do(project: Project, toy_model: Path) -> 
         found.side("target", "none")
     with pytest.raises(EngineError, match=r"no owned data.*add-owned"):
         found.side("owned")
-    with pytest.raises(EngineError, match="expected target or owned"):
+    with pytest.raises(EngineError, match="expected target, heldout, owned"):
         found.side("pool")
     assert len(kept_sides(project)) == 2
 

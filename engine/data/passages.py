@@ -1,0 +1,96 @@
+"""Where two texts say the same: the runs of words that a leak was judged by, as places in both texts.
+
+Words and run lengths are those of `contamination`, so what is marked is what was counted: runs of n words, n by the
+item's length. A passage is a stretch of overlapping shared runs. The weight of a run in the pool is not known here, so
+boilerplate is marked too. Does not judge and does not draw.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.data.contamination import gram_sizes
+
+_WORD = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff]+|[^A-Za-z0-9_\s\x80-\U0010ffff]")
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """Spans (begin, end) in characters of the sample and of the item, ascending; `n` words make a run, 0: none can."""
+
+    sample: tuple[Span, ...]
+    item: tuple[Span, ...]
+    n: int
+
+    @property
+    def shared(self) -> bool:
+        """Whether anything is shared."""
+        return bool(self.sample)
+
+
+def shared_passages(sample: str, item: str) -> Passages:
+    """The passages that both texts hold; case, white space and the places of line breaks do not matter.
+
+    An item of fewer than three words shares nothing.
+    """
+    of_sample, of_item = list(_words(sample)), list(_words(item))
+    n = int(gram_sizes(np.array([len(of_item)]))[0])
+    if not n or len(of_sample) < n:
+        return Passages((), (), n)
+    runs_s, runs_i = _runs(of_sample, n), _runs(of_item, n)
+    both = set(runs_s) & set(runs_i)
+    return Passages(_spans(of_sample, runs_s, both, n), _spans(of_item, runs_i, both, n), n)
+
+
+def pieces(text: str, spans: tuple[Span, ...], *, around: int, most: int) -> list[list[tuple[str, bool]]]:
+    """The text around its spans for showing: per excerpt, parts in order and whether each is shared.
+
+    Spans nearer than 2 · `around` characters share an excerpt; at most `most` excerpts; a cut is marked by "…".
+    """
+    groups: list[list[Span]] = []
+    for span in spans:
+        if groups and span[0] - groups[-1][-1][1] <= 2 * around:
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+    return [_excerpt(text, group, around) for group in groups[:most]]
+
+
+def _excerpt(text: str, group: list[Span], around: int) -> list[tuple[str, bool]]:
+    begin, end = max(0, group[0][0] - around), min(len(text), group[-1][1] + around)
+    found, at = [("…" if begin else "", False)], begin
+    for start, stop in group:
+        found += [(text[at:start], False), (text[start:stop], True)]
+        at = stop
+    found += [(text[at:end], False), ("…" if end < len(text) else "", False)]
+    return [part for part in found if part[0]]
+
+
+def _words(text: str) -> Iterator[tuple[str, int, int]]:
+    for match in _WORD.finditer(text):
+        yield match.group().lower(), match.start(), match.end()
+
+
+def _runs(words: list[tuple[str, int, int]], n: int) -> list[tuple[str, ...]]:
+    texts = [word for word, _, _ in words]
+    return list(zip(*(texts[at:] for at in range(n))))
+
+
+def _spans(
+    words: list[tuple[str, int, int]], runs: list[tuple[str, ...]], both: set[tuple[str, ...]], n: int
+) -> tuple[Span, ...]:
+    found: list[Span] = []
+    last = -1  # the last word of the stretch so far
+    for at, run in enumerate(runs):
+        if run not in both:
+            continue
+        begin, end = words[at][1], words[at + n - 1][2]
+        if found and at <= last + 1:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((begin, end))
+        last = at + n - 1
+    return tuple(found)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.parts import chips, histograms, job_panel, map_view, reads, run_choice
+from pages.parts import chips, find, histograms, job_panel, map_view, reads, run_choice
 from pages.parts.shell import open_page
 from pages.parts.words import plain
 
@@ -21,6 +21,7 @@ with open_page(
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = run_choice.choose(project) if reads.by_state(project, "runs") else None
         drawn = map_view.look(project, view)
+    find.bar(project, key="map")
     chips.bar(project, view, key="map")
     if view is not None:
         run_choice.coverage(project, view)

@@ -2,7 +2,17 @@
 
 import streamlit as st
 
-from pages.parts import chips, reads, review_audit, review_desk, review_list, review_orders, review_table, run_choice
+from pages.parts import (
+    chips,
+    find,
+    reads,
+    review_audit,
+    review_desk,
+    review_list,
+    review_orders,
+    review_table,
+    run_choice,
+)
 from pages.parts.shell import open_page
 
 with open_page(
@@ -19,6 +29,7 @@ with open_page(
         as_list = review_table.choose()
         undecided = st.toggle("Only undecided", key="review_undecided", disabled=order == review_orders.AUDIT)
         anew = st.button("Refresh", key="review_anew", help="Makes the list anew, with what was decided.")
+    find.bar(project, key="review")
     chips.bar(project, view, key="review")
     if view is not None:
         run_choice.coverage(project, view)

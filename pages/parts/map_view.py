@@ -14,7 +14,7 @@ from engine.errors import EngineError
 from engine.runs import jobs
 from engine.runs.map_config import MapConfig
 from engine.store.project import Project
-from pages.parts import filters, map_colours, reads, regions, run_choice, sample_view, score_view, state
+from pages.parts import filters, find, map_colours, reads, regions, run_choice, sample_view, score_view, state
 from pages.parts.colours import Channel
 from pages.parts.filters import Filter
 from pages.parts.mistakes import errors_shown
@@ -215,9 +215,11 @@ def panel(project: Project, view: View | None) -> None:
     sample_view.marks(project, row)
     with st.container(height=360, border=False):
         sample_view.turns(stored)
-    if st.button("Open in Review", key="map_review", type="tertiary", icon=":material/rate_review:"):
-        state.put("sample", stored.id)
-        st.switch_page(next(path for path, name, _ in PAGES if name == "Review"))
+    with st.container(horizontal=True):
+        find.similar_button(project, row, key="map")
+        if st.button("Open in Review", key="map_review", type="tertiary", icon=":material/rate_review:"):
+            state.put("sample", stored.id)
+            st.switch_page(next(path for path, name, _ in PAGES if name == "Review"))
 
 
 def _decide_buttons(project: Project, row: int) -> None:

@@ -1,0 +1,63 @@
+"""What a search found, in words: how many samples, how near, by what they were compared; and what to try next."""
+
+import numpy as np
+import streamlit as st
+
+from engine.curation import search_filters
+from engine.curation.search_meaning import space
+from engine.errors import EngineError
+from engine.store.project import Project
+from pages.parts import filters, reads, state
+from pages.parts.filters import Filter
+from pages.parts.words import count, plain
+
+NEXT = {
+    "words": "Try fewer words, an asterisk for the end of a word, or search by meaning.",
+    "phrase": "Try single words, or search by meaning.",
+    "regex": "Mind the case: (?i) at the beginning ignores it.",
+}
+FEATURES = {
+    "sentence": "sentence embeddings, which see a text's meaning",
+    "hidden": "the language model's hidden states, which see wording and form as much as meaning",
+}
+
+
+def counts(project: Project) -> None:
+    """A line for each search in force."""
+    for part in state.active_filters():
+        if part.kind not in ("text", "similar"):
+            continue
+        try:
+            said = _of_text(project, part) if part.kind == "text" else _of_likeness(project, part)
+        except EngineError as error:
+            st.error(plain(f"{filters.describe(part)}: {error}"), icon=":material/search_off:")
+            continue
+        st.caption(plain(said))
+
+
+def not_comparable(project: Project, row: int) -> str:
+    """Why nothing can be compared with a pool row; "" where it can."""
+    facts = reads.facts(project)
+    try:
+        values = space(facts).values()
+    except EngineError as error:
+        return str(error)
+    if row >= len(values) or not np.isfinite(values[row]).all():
+        return "This sample is not on the map, so nothing can be compared with it."
+    return ""
+
+
+def _of_text(project: Project, part: Filter) -> str:
+    found, total = int(filters.mask(project, part).sum()), reads.pool_size(project)
+    said = f"{filters.describe(part)}: {found:,} of {count(total, 'sample')}."
+    return said if found else f"{said} {NEXT[part.subject.partition('/')[0]]}"
+
+
+def _of_likeness(project: Project, part: Filter) -> str:
+    facts = reads.facts(project)
+    found = search_filters.ranked(facts, part.subject, part.values)
+    side = part.subject.partition("/")[2]
+    made = space(facts, side or "sample").recipe.get("features", "")
+    what = f"{side}s alone" if side else "whole samples, prompt and response together"
+    near = f", cosine {found.likeness[0]:.2f} to {found.likeness[-1]:.2f}" if len(found.rows) else ""
+    return f"{filters.describe(part)}{near}. Compared are {what}, by {FEATURES.get(made, 'the features of the map')}."

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from engine.curation import marks, tagged
+from engine.curation import marks, signals, tagged
 from engine.curation.facts import AGGREGATE, NOTHING, POOL, STATUS, Array, Categories, Facts, Scores, coded
 from engine.errors import EngineError
 from engine.store.decisions import DECISIONS
@@ -55,7 +55,9 @@ def listed(facts: Facts) -> list[Column]:
         found += _of_run(facts, run.name)
     if facts.latest_map() is not None:
         found.append(Column("cluster", "Cluster", "Map", "category"))
-    found += [Column(f"signal/{name}", name, "Signal", "flag") for name in marks.MARKS]
+    found += [Column(f"signal/{name}", name, "Signal", "flag") for name in marks.names(facts)]
+    others = [column for column in signals.signals_of(facts).columns.values() if column.kind != "flag"]
+    found += [Column(f"signal/{c.name}", c.title, "Signal", c.kind, c.unit) for c in others]
     for selection in reversed(facts.selections()):
         place, title = f"{selection.version}/{selection.name}", f"{selection.name}, version {selection.version}"
         found.append(Column(f"selection/{place}", f"In {title}", "Selection", "flag"))
@@ -189,9 +191,36 @@ def _weights(facts: Facts, rest: str) -> Array:
 
 
 def _flag(facts: Facts, name: str) -> Array:
-    if name not in marks.MARKS:
-        raise EngineError(f"There is no signal {name!r}. There are: {', '.join(marks.MARKS)}. Nothing was changed.")
+    known = marks.names(facts)
+    if name not in known:
+        raise EngineError(f"There is no signal {name!r}. There are: {', '.join(known)}. Nothing was changed.")
     return marks.whole(marks.marked(facts, name), facts.n)
+
+
+def _signal_numbers(facts: Facts, name: str) -> Array:
+    found = signals.signals_of(facts)
+    if name not in found.columns or found.columns[name].kind == "flag":
+        return _flag(facts, name)
+    if found.columns[name].kind == "category":
+        raise EngineError(f"The signal {name!r} holds categories, not numbers. Choose another; nothing was changed.")
+    return found.values(name)
+
+
+def _signal_categories(facts: Facts, name: str) -> Categories:
+    found = signals.signals_of(facts)
+    if name not in found.columns or found.columns[name].kind == "flag":
+        return _yes_or_no(_flag(facts, name))
+    if found.columns[name].kind == "number":
+        raise EngineError(f"The signal {name!r} holds numbers, not categories. Choose another; nothing was changed.")
+
+    def compute() -> Categories:
+        column = found.columns[name]
+        counts = np.bincount(np.maximum(found.array(name), 0), minlength=len(column.categories))
+        falling = np.argsort(-counts, kind="stable")
+        place = np.argsort(falling, kind="stable").astype(np.int32)
+        return _named(place[found.array(name)], [column.categories[at] for at in falling], facts.n, missing=UNSCORED)
+
+    return facts.remember(POOL, "signal categories", compute, name, found.folders[name].name)
 
 
 def _padded(values: Array, n: int) -> Array:
@@ -238,7 +267,7 @@ _NUMBERS: dict[str, Callable[[Facts, str], Array]] = {
     "score": _score,
     "rank": _rank,
     "uncertainty": _uncertain,
-    "signal": _flag,
+    "signal": _signal_numbers,
     "selection": _chosen,
     "weight": _weights,
 }
@@ -248,7 +277,7 @@ _CATEGORIES: dict[str, Callable[[Facts, str], Categories]] = {
     "tag": lambda facts, _: tagged.categories(facts),
     "status": _status,
     "cluster": _clusters,
-    "signal": lambda facts, name: _yes_or_no(_flag(facts, name)),
+    "signal": _signal_categories,
     "selection": lambda facts, rest: _yes_or_no(_chosen(facts, rest)),
     "field": lambda facts, name: facts.categories(name),
 }

@@ -1,10 +1,12 @@
 """The marks a row can carry, as flags: what the signals found, and the part it played in the latest run.
 
-A mark is a name of `MARKS`. Rows that signals or run do not cover carry none. Does not compute signals.
+A mark is a name of `names(facts)`: every signal that is a flag (`signals`), and what a run can make of a row. `MARKS`
+are those that every project can have. Rows that signals or run do not cover carry none. Does not compute signals.
 """
 
 import numpy as np
 
+from engine.curation import signals
 from engine.curation.facts import ROLES, Facts
 from engine.data.surprise import THRESHOLD
 
@@ -26,15 +28,20 @@ MARKS = (
 )
 
 
+def names(facts: Facts) -> tuple[str, ...]:
+    """The marks that rows of this pool can carry: those of every project, then the other signals that are flags."""
+    found = signals.signals_of(facts)
+    return (*MARKS, *(name for name, column in found.columns.items() if column.kind == "flag" and name not in MARKS))
+
+
 def marked(facts: Facts, name: str) -> np.ndarray:
-    """bool over the covered rows: those that carry the mark `name` (one of `MARKS`), all False where unknown."""
-    found, guide = facts.marks(), facts.guide()
-    if found is not None and name == "near-duplicate":
-        return np.asarray(found.near_duplicate_of) >= 0
-    if found is not None and name == "leak":
-        return np.asarray(found.leak) >= LEAK
-    if found is not None and name == "looks truncated":
-        return np.asarray(found.looks_truncated, bool)
+    """bool over the covered rows: those that carry the mark `name`, all False where it is unknown.
+
+    The name of a number with a threshold marks the rows beyond it.
+    """
+    found, guide = signals.signals_of(facts), facts.guide()
+    if name in found.columns and (found.columns[name].kind == "flag" or found.columns[name].threshold is not None):
+        return found.flags(name)
     if guide is None:
         return np.zeros(0, bool)
     if name == SURPRISING:
@@ -46,7 +53,7 @@ def marked(facts: Facts, name: str) -> np.ndarray:
 def version(facts: Facts) -> str:
     """What besides the pool the marks depend on."""
     guide = facts.guide()
-    return f"{facts.latest_signals()} {guide.artifact if guide else ''} {facts.latest_map()}"
+    return f"{signals.version(facts)} {guide.artifact if guide else ''} {facts.latest_map()}"
 
 
 def whole(covered: np.ndarray, n: int) -> np.ndarray:

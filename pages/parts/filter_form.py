@@ -36,7 +36,7 @@ def offered(project: Project, view: run_choice.View | None) -> dict[str, Callabl
         found[f"Rank – {view.title}"] = lambda: _rank(view)
         found["Status of the score"] = lambda: _codes("status", view.record.name, reads.STATUS)
     found["Decision"] = lambda: _codes("decision", "", {c: filters.decision_name(c) for c in filters.DECISION_OF})
-    found["Signal"] = lambda: _names(Filter, "mark", "", list(filters.MARKS))
+    found["Signal"] = lambda: _names(Filter, "mark", "", list(filters.marks_of(project)))
     if (layout := reads.layout(project)) is not None:
         found["Cluster"] = lambda: _codes("cluster", "", dict(enumerate(layout.labels)))
     found["Length in words"] = lambda: _words(project)

@@ -18,6 +18,11 @@ __all__ = ["DECISION_OF", "LEAK", "MARKS", "SURPRISING", "Filter", "Kind", "deci
            "encode", "outline", "value_name"]  # fmt: skip
 
 
+def marks_of(project: Project) -> tuple[str, ...]:
+    """The marks that rows of this pool can carry."""
+    return marks.names(reads.facts(project))
+
+
 def mask(project: Project, part: Filter) -> np.ndarray:
     """bool (n,): the pool rows that pass one filter."""
     return filters.mask(reads.facts(project), part)
@@ -29,5 +34,5 @@ def combined(project: Project, parts: Sequence[Filter]) -> np.ndarray:
 
 
 def marked(project: Project, name: str) -> np.ndarray:
-    """bool over the covered rows: those that carry the mark `name` (one of `MARKS`), all False where unknown."""
+    """bool over the covered rows: those that carry the mark `name`, all False where unknown."""
     return marks.marked(reads.facts(project), name)

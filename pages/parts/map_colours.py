@@ -125,7 +125,7 @@ def picked(project: Project, painted: Painted, entry: int) -> Filter | None:
         return None
     name = painted.legend.entries[entry].text
     if painted.column == SIGNALS:
-        return Filter("mark", "", (name,)) if name in filters.MARKS else None
+        return Filter("mark", "", (name,)) if name in filters.marks_of(project) else None
     column = columns.column_of(reads.facts(project), painted.column)
     return histograms.by_names(project, column, [name])
 

@@ -96,7 +96,8 @@ def _small(lines: Sequence[dict[str, Any]]) -> list[str]:
 
 def _lines(project: Project, view: View | None, rows: np.ndarray, first: int) -> list[dict[str, Any]]:
     codes = reads.decisions(project)
-    marks = {name: filters.mask(project, filters.Filter("mark", "", (name,)))[rows] for name in filters.MARKS}
+    names = filters.marks_of(project)
+    marks = {name: filters.mask(project, filters.Filter("mark", "", (name,)))[rows] for name in names}
     tags = {name: np.isin(rows, carriers) for name, carriers in review_desk.tags_of(project).items()}
     ranks = reads.ranks(project, view.record.artifact, view.column) if view is not None else None
     lines = []

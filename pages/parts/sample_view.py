@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from engine.curation.signals import signals_of
 from engine.store.project import Project
 from pages.parts import filters, reads
 from pages.parts.tables import table
@@ -65,14 +66,14 @@ def marks(project: Project, row: int) -> None:
 def sample_marks(project: Project, row: int) -> dict[str, str]:
     """Every mark the sample carries, with what it means here; not escaped."""
     found: dict[str, str] = {}
-    for name in filters.MARKS:
+    for name in filters.marks_of(project):
         if filters.mask(project, filters.Filter("mark", "", (name,)))[row]:
             found[name] = _explanation(project, row, name)
     return found
 
 
 def _explanation(project: Project, row: int, name: str) -> str:
-    signals = reads.marks(project)
+    signals, described = reads.marks(project), signals_of(reads.facts(project)).columns
     if name == "near-duplicate" and signals is not None:
         first = int(signals.near_duplicate_of[row])
         return "The first of a group of near-duplicates." if first == row else f"Nearly the same as pool row {first:,}."
@@ -88,4 +89,5 @@ def _explanation(project: Project, row: int, name: str) -> str:
         "measured near the cut": "Scored exactly because its estimate was too close to the cut to decide by.",
         "warm-up": "The model saw this sample in its warm-up, so its score is less comparable.",
         "truncated for the model": "Longer than the model reads: its prompt was cut from the left for scoring.",
+        **{name: column.explanation for name, column in described.items()},
     }.get(name, "")

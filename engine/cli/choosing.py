@@ -14,6 +14,7 @@ from engine.selection.menu import GREEDY_NAMES, STRATEGIES, STRATEGY_NAMES, user
 By = Annotated[str | None, typer.Option(metavar="NAME", help="Who does this; the login name by default.")]
 
 
+_KEEPS = ("first", "longest", "highest score", "approved first")
 LONG = 20_000  # units of a phase that are worth telling of
 _NEEDED = {"targets": "target sets", "map": "a map", "owned": "owned data"}
 _COVERING = "For strategies that need a map."
@@ -43,7 +44,13 @@ class _LongPhases(Silent):
 def select(
     project: ProjectPath,
     run: Annotated[str, typer.Option(metavar="NAME", help="The run whose scores choose.")],
-    size: Annotated[str, typer.Option(help="How many rows: 500, or 10% of the usable rows.")],
+    size: Annotated[
+        str,
+        typer.Option(
+            help="How many rows: 500, or 10% of the usable rows; or what they may hold together: 200k tokens, short "
+            "200000t, or 80k words. Such a budget takes rows in the order of the strategy, each that still fits."
+        ),
+    ],
     name: Annotated[str, typer.Option(metavar="SEL", help="What the selection is called.")],
     strategy: Annotated[str, typer.Option(help=f"How to choose, as told below: {', '.join(STRATEGY_NAMES)}.")] = "top",
     among: Annotated[
@@ -66,6 +73,31 @@ def select(
         typer.Option(help=f"Likeness by the map, or by the network of a run with pool_network=true. {_for('kernel')}"),
     ] = "map",
     seed: Annotated[int, typer.Option(min=0, help="Seed of turns of the targets, and of random candidates.")] = 0,
+    score: Annotated[str, typer.Option(metavar="COLUMN", help="The score that decides: score, or a target set.")] = (
+        "score"
+    ),
+    guard: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Leave out rows with this signal, as in leak or leak=0.3; may be repeated."),
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help=f"Which of several copies a guard leaves in: {', '.join(_KEEPS)}.")
+    ] = "first",
+    where: Annotated[
+        str, typer.Option(metavar="JSON", help='Only rows that pass: filters as [["words", "", 10, 500], …].')
+    ] = "",
+    at_most: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="QUOTA", help="COLUMN:VALUE=AMOUNT in rows or %, as in field/source:web=30%; VALUE * is each."
+        ),
+    ] = None,
+    at_least: Annotated[
+        list[str] | None, typer.Option(metavar="QUOTA", help="The same, at least: cluster:3=50. May be repeated.")
+    ] = None,
+    tokens_by: Annotated[
+        str, typer.Option(help="How tokens are counted: tokenizer (the run's), or words (1.4 tokens a word).")
+    ] = "tokenizer",
     by: By = None,
 ) -> None:
     """Choose a subset by a run's scores and save it as a draft: approved rows are in, rejected rows out."""
@@ -76,8 +108,10 @@ def select(
     _one_of(strategy, STRATEGY_NAMES, "strategy")
     names = tuple(part.strip() for part in targets.split(",") if part.strip())
     options: dict[str, Any] = {"among": among, "tradeoff": tradeoff, "greedy": greedy, "kernel": kernel, "seed": seed}
+    options |= {"column": score, "guards": tuple(guard or ()), "keep": keep, "tokens_by": tokens_by}
     try:
-        choice = Choice(size=size, strategy=strategy, targets=names, **options)
+        bounds: dict[str, Any] = {"quotas": _quotas(at_most, at_least), "within": _filters(where)}
+        choice = Choice(size=size, strategy=strategy, targets=names, **options, **bounds)
     except EngineError as error:
         raise WrongUsage(str(error)) from error
     place = project_at(project)
@@ -108,6 +142,24 @@ def decide(
     place = project_at(project)
     batch = place.decide([place.row_of(row_id) for row_id in named], decision, by=by or _login(), note=comment)
     note(f"{decision}: {len(named):,} rows (batch {batch})")
+
+
+def _quotas(at_most: list[str] | None, at_least: list[str] | None) -> tuple[Any, ...]:
+    from engine.selection.quotas import quota_of
+
+    lower = [quota_of(text, "at-least") for text in at_least or ()]
+    return (*lower, *(quota_of(text, "at-most") for text in at_most or ()))
+
+
+def _filters(text: str) -> tuple[Any, ...]:
+    from engine.curation.filters import decode
+
+    try:
+        return decode(text) if text else ()
+    except EngineError as error:
+        raise EngineError(
+            f"where is not readable as a list of filters, each a kind, a subject and values: {error}"
+        ) from error
 
 
 def _one_of(value: str, allowed: tuple[str, ...], what: str) -> None:

@@ -1,23 +1,23 @@
 """Choosing a subset from a finished run: scores, people's decisions and a strategy become a saved selection.
 
-The strategies are `engine.selection`, the decisions and selections `engine.store`; this joins them. Approved rows are
-always in, rejected rows never, unscored rows only where a person approved them. Rows that represent others are chosen
-in `covering`.
+The strategies are `engine.selection`, the decisions and selections `engine.store`, what a choice is made on `ground`;
+this joins them. Approved rows are always in, rejected rows never; rows that a guard or a filter leaves out, or without
+a score, only where a person approved them. Rows that represent others are chosen in `covering`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from engine.curation.facts import AGGREGATE, Facts
 from engine.errors import EngineError
 from engine.influence.quadratic import Quadratic
 from engine.progress import Reporter, Silent
 from engine.runs.choice import Choice
 from engine.runs.covering import cover
-from engine.selection.eligible import Eligible, eligible
-from engine.selection.sizes import size_of
+from engine.runs.ground import Ground, ground_of, padded, recorded
 from engine.selection.strategies import Chosen, select_round_robin, select_top
 from engine.selection.weighted import select_weights
 from engine.store.artifacts import load_array
@@ -28,16 +28,19 @@ from engine.store.selections import Selection
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """What a strategy is asked: `score` (n,), the masks `fit`, k rows; `overall`: the score is the run's aggregate."""
+    """What a strategy is asked, and the ground it stands on; `overall`: the score is the run's aggregate."""
 
     project: Project
     run: RunRecord
     choice: Choice
-    score: np.ndarray
+    ground: Ground
     overall: bool
-    fit: Eligible
-    k: int
     reporter: Reporter
+
+    @property
+    def people(self) -> dict[str, Any]:
+        """The masks of rows that must go in and may not."""
+        return {"include": self.ground.fit.include, "exclude": self.ground.fit.exclude}
 
 
 def choose(
@@ -47,29 +50,35 @@ def choose(
     *,
     score: np.ndarray | None = None,
     barred: np.ndarray | None = None,
+    facts: Facts | None = None,
+    ground: Ground | None = None,
     reporter: Reporter | None = None,
 ) -> Chosen:
     """The rows that `choice` takes from the scores of `run`; saves nothing.
 
-    `score` (covered,): those of one target set in place of the run's aggregate. `barred` bool (n,): rows left out
-    unless a person approved them. Raises `EngineError` for a size that cannot be met, or where the project lacks what
-    the strategy needs: targets, a map, owned data.
+    `score` (covered,) in place of the run's own. `barred` bool (n,): further rows left out unless a person approved
+    them. `facts` of the project and the `ground` of the choice, where they are at hand. Raises `EngineError` for a size
+    or quotas that cannot be met, or where the project lacks what the strategy needs: targets, a map, owned data.
     """
-    decisions = project.decisions()
-    n = len(decisions)
-    given = load_array(project.artifacts / run.artifact, "score") if score is None else np.asarray(score)
-    values = _padded(given, n, np.nan)
+    listener = reporter or Silent()
+    if ground is None:
+        known = facts or Facts(project)
+        ground = ground_of(known, run, choice, score=score, barred=barred, reporter=listener)
+    overall = score is None and choice.column == AGGREGATE
     question = _Question(
-        project=project,
-        run=run,
-        choice=choice,
-        score=values,
-        overall=score is None,
-        fit=eligible(decisions, scorable=np.isfinite(values), barred=barred),
-        k=size_of(choice.size, n),
-        reporter=reporter or Silent(),
-    )
-    return _cover(question) if choice.described.covers else _BY_SCORE[choice.strategy](question)
+        project=project, run=run, choice=choice, ground=ground, overall=overall, reporter=listener
+    )  # fmt: skip
+    found = _cover(question) if choice.described.covers else _BY_SCORE[choice.strategy](question)
+    return replace(found, notes=(*found.notes, *_about_budget(ground, found)))
+
+
+def _about_budget(ground: Ground, found: Chosen) -> tuple[str, ...]:
+    """What the rows hold of a budget that is not of rows, and how it was counted."""
+    if ground.costs is None:
+        return ()
+    held = int(ground.costs[found.rows].sum())
+    how = "" if ground.counted is None else f", {ground.counted.said}"
+    return (f"They hold {held:,} of {ground.budget.said}{how}; rows that did not fit any more were passed over.",)
 
 
 def select(
@@ -80,15 +89,31 @@ def select(
 
     Raises `EngineError` as `choose` and `Project.save_selection` do; nothing is saved then.
     """
-    record = project.run(run)
-    chosen = choose(project, record, choice, reporter=reporter)
-    spec: dict[str, Any] = {"run": run, "artifact": record.artifact, "method": record.method}
-    spec |= {**described(project, record, choice), "rows": len(chosen.rows)}
+    record, facts = project.run(run), Facts(project)
+    ground = ground_of(facts, record, choice, reporter=reporter)
+    chosen = choose(project, record, choice, facts=facts, ground=ground, reporter=reporter)
+    return save(project, record, choice, ground, chosen, facts=facts, name=name, by=by), chosen
+
+
+def save(
+    project: Project,
+    run: RunRecord,
+    choice: Choice,
+    ground: Ground,
+    chosen: Chosen,
+    *,
+    facts: Facts,
+    name: str,
+    by: str,
+) -> Selection:
+    """Keep what was chosen as the next version of `name`, with all it takes to choose it again."""
+    spec: dict[str, Any] = {"run": run.name, "artifact": run.artifact, "method": run.method}
+    spec |= {**described(project, run, choice), **recorded(facts, choice, ground), "rows": len(chosen.rows)}
     spec |= {"notes": list(chosen.notes)} if chosen.notes else {}
-    saved = project.save_selection(
-        name, spec=spec, rows=chosen.rows, weights=chosen.weights, order=chosen.order, gains=chosen.gains, by=by
-    )
-    return saved, chosen
+    return project.save_selection(
+        name, spec=spec, rows=chosen.rows, by=by, weights=chosen.weights, order=chosen.order, gains=chosen.gains,
+        reasons=chosen.reasons,
+    )  # fmt: skip
 
 
 def described(project: Project, run: RunRecord, choice: Choice) -> dict[str, Any]:
@@ -122,24 +147,24 @@ def second_order_of(project: Project, run: RunRecord, n: int) -> dict[str, Any]:
     if not kept:
         return {}
     folder = project.artifacts / run.artifact
-    coefficients = _padded(load_array(folder, "coefficients"), n, np.nan)
+    coefficients = padded(load_array(folder, "coefficients"), n, np.nan)
     return {"curvature": Quadratic.low_rank(coefficients, load_array(folder, "curvature")), "eta": kept["eta"]}
 
 
 def _cover(q: _Question) -> Chosen:
     used = "targets" in q.choice.described.settings
     names = target_names(q.project, q.run, q.choice) if used else ()
-    return cover(q.project, q.run, q.choice, score=q.score, fit=q.fit, k=q.k, targets=names, reporter=q.reporter)
+    return cover(q.project, q.run, q.choice, ground=q.ground, targets=names, reporter=q.reporter)
 
 
 def _top(q: _Question) -> Chosen:
-    return select_top(q.score, q.k, include=q.fit.include, exclude=q.fit.exclude)
+    return select_top(q.ground.score, q.ground.room, **q.people)
 
 
 def _weights(q: _Question) -> Chosen:
     """To second order where the run kept curvature, which is that of its aggregate."""
-    second = second_order_of(q.project, q.run, len(q.score)) if q.overall else {}
-    return select_weights(q.score, q.k, include=q.fit.include, exclude=q.fit.exclude, **second)
+    second = second_order_of(q.project, q.run, len(q.ground.score)) if q.overall else {}
+    return select_weights(q.ground.score, q.ground.room, **q.people, **second)
 
 
 def _round_robin(q: _Question) -> Chosen:
@@ -149,10 +174,8 @@ def _round_robin(q: _Question) -> Chosen:
             f"The run {q.run.name!r} has no target, so targets cannot take turns; use the highest scores (top), or "
             "another run. Nothing was selected."
         )
-    values, names = _padded(matrix, len(q.score), np.nan), _item_names(q.run)
-    return select_round_robin(
-        values, q.k, include=q.fit.include, exclude=q.fit.exclude, seed=q.choice.seed, names=names
-    )
+    values, names = padded(matrix, len(q.ground.score), np.nan), _item_names(q.run)
+    return select_round_robin(values, q.ground.room, **q.people, seed=q.choice.seed, names=names)
 
 
 _BY_SCORE: dict[str, Callable[[_Question], Chosen]] = {
@@ -160,15 +183,6 @@ _BY_SCORE: dict[str, Callable[[_Question], Chosen]] = {
     "round-robin": _round_robin,
     "weights": _weights,
 }
-
-
-def _padded(values: np.ndarray, n: int, missing: float) -> np.ndarray:
-    """`values` of the rows a run covers, `missing` for rows added later."""
-    if len(values) == n:
-        return values
-    whole = np.full((n, *values.shape[1:]), missing, dtype=values.dtype)
-    whole[: len(values)] = values
-    return whole
 
 
 def _item_names(run: RunRecord) -> list[str]:

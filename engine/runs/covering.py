@@ -17,9 +17,10 @@ import numpy as np
 from engine.errors import EngineError
 from engine.progress import Reporter
 from engine.runs.choice import Choice
+from engine.runs.ground import Ground
 from engine.runs.learnt_likeness import LearntLikeness
 from engine.runs.likeness import Likeness
-from engine.selection.eligible import Eligible
+from engine.selection.room import Room
 from engine.selection.sizes import size_of
 from engine.selection.strategies import Chosen, best_first
 from engine.selection.submodular import NEEDS, select_submodular
@@ -43,40 +44,46 @@ def cover(
     run: RunRecord,
     choice: Choice,
     *,
-    score: np.ndarray,
-    fit: Eligible,
-    k: int,
+    ground: Ground,
     targets: tuple[str, ...],
     reporter: Reporter,
 ) -> Chosen:
-    """The k rows that `choice.strategy` chooses from the pool with scores `score` (n,) and masks `fit`.
+    """The rows that `choice.strategy` chooses from the pool, as many as the ground's budget and quotas let in.
 
-    `targets` are the target sets to cover, for the strategy that covers some. Raises `EngineError` where there is no
-    map, no target or no owned data that the strategy needs, or too few rows.
+    `targets` are the target sets to cover, for the strategy that covers some. Rows that add equally much go by score.
+    Raises `EngineError` where there is no map, no target or no owned data that the strategy needs, or too few rows.
     """
+    score, fit = ground.score, ground.fit
+    room = ground.room
     by_network = choice.kernel == "network"
     likeness = LearntLikeness.of(project, run, rows=len(score)) if by_network else Likeness.of(project, rows=len(score))
     free = ~fit.include & ~fit.exclude
     known = free & likeness.usable
-    candidates = _best(known, score, choice.among, wanted=k - int(fit.include.sum()))
+    candidates = _best(known, score, choice.among, wanted=_least(ground))
     rows = np.flatnonzero(candidates | fit.include)
     setting = _Setting(targets, likeness, rows, score, reporter)
     own = {name: _ARRAYS[name](setting) for name in [NEEDS.get(choice.strategy)] if name is not None}
     kernel, how = likeness.kernel(rows, reporter=reporter)
     found = select_submodular(
         kernel,
-        k,
+        room.of(rows) if isinstance(room, Room) else room,
         strategy=choice.strategy,  # type: ignore[arg-type]
         include=fit.include[rows],
         greedy=choice.greedy,
         seed=choice.seed,
         tradeoff=choice.tradeoff,
+        ties=score[rows],
         reporter=reporter,
         **own,  # type: ignore[arg-type]
     )
     notes = (*_about(choice, candidates, len(rows), len(score)), *likeness.absent(free), how, *found.notes)
     order = rows[found.order] if found.order is not None else None
     return replace(found, rows=rows[found.rows], order=order, notes=notes)
+
+
+def _least(ground: Ground) -> int:
+    """How many rows must be found at the least, approved ones aside."""
+    return ground.budget.amount - int(ground.fit.include.sum()) if ground.costs is None else 1
 
 
 def _best(known: np.ndarray, score: np.ndarray, among: str, *, wanted: int) -> np.ndarray:

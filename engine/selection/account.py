@@ -69,9 +69,8 @@ class Account:
         """bool (m,): which of `rows` could be taken next; a row it refuses cannot, one it lets pass may be refused."""
         cost = self.costs[rows]
         fits: np.ndarray = ~self.taken[rows] & (cost <= self.left)
-        spare, open_ = cost <= self.left - self._held_cost, np.ones(len(rows), bool)
-        needed = np.zeros(len(rows), bool)
-        lacking = (self._used < self._least).any(axis=0)
+        spare, open_, needed = cost <= self.left - self._held_cost, np.ones(len(rows), bool), np.zeros(len(rows), bool)
+        lacking: np.ndarray = np.any(self._used < self._least, axis=0)
         for member in self.limits.member:
             group, known = member[rows], member[rows] >= 0
             g = group[known]

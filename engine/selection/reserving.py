@@ -169,6 +169,8 @@ def _check_total(budget: int, limits: Limits, inside: np.ndarray, held: np.ndarr
 
 def _by_cells(budget: int, limits: Limits, inside: np.ndarray, order: np.ndarray) -> np.ndarray:
     """The fewest rows that meet all minimums under all caps: how many of each cell, of which the best are held."""
+    if not len(order):
+        return order
     key = np.zeros(len(order), np.int64)
     for member in limits.member:
         key = key * (len(limits.groups) + 1) + member[order] + 1

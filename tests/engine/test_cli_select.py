@@ -10,6 +10,8 @@ import pytest
 from engine.__main__ import main
 from engine.errors import EngineError
 from engine.runs import jobs
+from engine.runs.choice import Choice
+from engine.runs.choosing import choose
 from engine.runs.jobfolder import JobFolder
 from engine.runs.work import work
 from engine.selection.menu import GREEDY_NAMES, STRATEGIES
@@ -111,4 +113,48 @@ def test_what_is_missing_is_one_line(
     shown = capsys.readouterr().err
     assert told in shown
     assert len(shown.strip().splitlines()) == 1
+    assert Project.open(project).selections() == []
+
+
+def test_budgets_guards_filters_and_quotas_are_kept_so_that_it_can_be_chosen_again(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = '[["number", "words", 0, 1000]]'
+    assert select(project, "--at-most", "field/half:low=40%") == 1
+    assert "There is no column 'field/half'" in capsys.readouterr().err
+    quotas = ("--at-most", "file:pool.jsonl=90%", "--at-least", "decision:undecided=2")
+    assert select(project, "--size", "60 words", "--guard", "warm-up", "--where", where, *quotas) == 0
+    assert "They hold 50 of 60 words" in capsys.readouterr().err
+    kept = Project.open(project).selection("s")
+    assert kept.spec["budget"] == {"amount": 60, "unit": "words"}
+    assert kept.spec["filters"] == json.loads(where)
+    assert kept.reasons is not None
+    again = Choice.from_spec(kept.spec)
+    assert choose(Project.open(project), Project.open(project).run("base"), again).rows.tolist() == kept.rows.tolist()
+    assert [option for option, _ in again.options()] == ["--guard", "--where", "--at-least", "--at-most"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--size", "lots"), "size is 'lots'"),
+        (("--at-most", "source=3"), "write COLUMN:VALUE=AMOUNT"),
+        (("--where", "[1]"), "where is not readable"),
+        (("--keep", "best"), "keep is 'best'"),
+    ],
+)
+def test_what_cannot_be_read_is_wrong_usage(
+    project: Path, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert select(project, *words) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_quotas_that_cannot_be_met_name_what_lacks_and_save_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert select(project, "--at-least", "file:pool.jsonl=40", "--size", "30") == 1
+    assert "needs 40 and has 30 that can be chosen, 10 too few" in capsys.readouterr().err
+    assert select(project, "--guard", "nothing") == 1
+    assert "There is no guard 'nothing'" in capsys.readouterr().err
     assert Project.open(project).selections() == []

@@ -128,9 +128,10 @@ def slow(project, strategy, k, pool):
         return 2 * s[:, chosen].sum() - s[np.ix_(chosen, chosen)].sum()
 
     taken = [pool.index(APPROVED)]
-    while len(taken) < k:
-        left = [j for j in range(len(pool)) if j not in taken]
-        taken.append(max(left, key=lambda j: worth([*taken, j])))
+    score = np.load(project.artifacts / "scores-k" / "score.npy")
+    while len(taken) < k:  # rows that add equally much go by score
+        left = [j for j in np.argsort(-score[pool], kind="stable").tolist() if j not in taken]
+        taken.append(max(left, key=lambda j: round(worth([*taken, j]), 6)))
     return [pool[j] for j in taken], worth(taken)
 
 

@@ -24,9 +24,14 @@ _SPACES = re.compile(r"\s+")
 
 def marked(text: str, query: TextQuery) -> list[Piece]:
     """`text` as pieces, the parts that match `query` marked; only its first `LONGEST` characters are looked through."""
+    return marked_by(text, [query])
+
+
+def marked_by(text: str, queries: Iterable[TextQuery]) -> list[Piece]:
+    """As `marked`, by several queries; where their matches overlap they are one."""
     pieces: list[Piece] = []
     done = 0
-    for start, end in spans(text[:LONGEST], query):
+    for start, end in _joined(sorted(span for query in queries for span in spans(text[:LONGEST], query))):
         pieces += [(text[done:start], False), (text[start:end], True)]
         done = end
     pieces.append((text[done:], False))

@@ -38,6 +38,7 @@ HELP = {
     "meaning": "The samples whose features on the map are nearest to those of your text.",
 }
 NEAREST, SIMILAR = 200, 100
+WIDTH = 190
 AT_ONCE_TEXTS, AT_ONCE_MEANING = 50_000, 20_000  # rows: more texts are prepared by a job, more meanings only if wished
 _ASKED, _WAITING, _TROUBLE, _SURE = "ts_find", "ts_find_waiting", "ts_find_trouble", "ts_find_sure"
 
@@ -65,20 +66,20 @@ def bar(project: Project, *, key: str) -> None:
     """Draw the field; put its filter in force where it was just asked for."""
     asked = st.session_state.setdefault(_ASKED, Asked())
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        mode = _choice("Find by", MODES, asked.mode, f"{key}_find_mode", 190, key)
+        mode = _choice("Find by", MODES, asked.mode, f"{key}_find_mode", key)
+        _choice("In", SAMPLES if mode == "meaning" else WHERES, asked.where, f"{key}_find_where", key)
+        if mode == "meaning":
+            _keyed(f"{key}_find_nearest", asked.nearest)
+            st.number_input("Nearest", 1, max(1, reads.pool_size(project)), key=f"{key}_find_nearest", width=120,
+                            on_change=_take, args=(key,), help="How many samples, the nearest ones.")  # fmt: skip
         with (
             st.form(f"{key}_find", border=False, width="stretch"),
             st.container(horizontal=True, vertical_alignment="bottom", gap="small"),
         ):
             _keyed(f"{key}_find_text", asked.text)
             st.text_input("Find", key=f"{key}_find_text", type="search", icon=":material/search:", help=HELP[mode],
-                          placeholder=HINTS[mode], max_chars=1000)  # fmt: skip
+                          placeholder=HINTS[mode])  # fmt: skip
             st.form_submit_button("Find", key=f"{key}_find_go", on_click=_ask, args=(project, key))
-        _choice("In", SAMPLES if mode == "meaning" else WHERES, asked.where, f"{key}_find_where", 190, key)
-        if mode == "meaning":
-            _keyed(f"{key}_find_nearest", asked.nearest)
-            st.number_input("Nearest", 1, max(1, reads.pool_size(project)), key=f"{key}_find_nearest", width=120,
-                            on_change=_take, args=(key,), help="How many samples, the nearest ones.")  # fmt: skip
     _linked(project)
     _settle(project, key)
     if trouble := st.session_state.get(_TROUBLE):
@@ -97,9 +98,9 @@ def similar_button(project: Project, row: int, *, key: str) -> None:
         st.rerun()
 
 
-def _choice(label: str, names: dict[str, str], chosen: str, widget: str, width: int, key: str) -> str:
+def _choice(label: str, names: dict[str, str], chosen: str, widget: str, key: str) -> str:
     _keyed(widget, chosen)
-    return st.selectbox(label, list(names), format_func=names.__getitem__, key=widget, width=width,
+    return st.selectbox(label, list(names), format_func=names.__getitem__, key=widget, width=WIDTH,
                         on_change=_take, args=(key,))  # fmt: skip
 
 

@@ -162,9 +162,11 @@ class Desk {
   drawBody(shown) {
     const parts = [];
     if (shown) {
-      for (const [label, text] of shown.turns) {
+      for (const [label, text, found] of shown.turns) {
         const turn = element('article', 'turn');
-        turn.append(element('h4', '', label), element('div', text ? 'text' : 'text none', text || '(empty)'));
+        const body = element('div', text ? 'text' : 'text none', found ? '' : text || '(empty)');
+        (found ?? []).forEach((part, at) => body.append(at % 2 ? element('mark', '', part) : part));
+        turn.append(element('h4', '', label), body);
         parts.push(turn);
       }
       if (!shown.whole) parts.push(element('p', 'more', 'The rest of it is on its way …'));

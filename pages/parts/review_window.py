@@ -12,7 +12,7 @@ import numpy as np
 import streamlit as st
 
 from engine.store.project import Project
-from pages.parts import filters, reads, sample_view
+from pages.parts import filters, find_marks, reads, sample_view
 from pages.parts.words import count, shorten, visible
 
 BEHIND, AHEAD = 2, 10
@@ -47,7 +47,9 @@ def _sent(place: int, shown: Shown, code: str, tags: Sequence[str], *, whole: bo
     for label, text in shown.turns:
         if not whole and left <= 0:
             break
-        turns.append([label, text if whole else text[:left]])
+        sent = text if whole else text[:left]
+        found = find_marks.parts(sent, "assistant" if label == sample_view.label("assistant") else "user")
+        turns.append([label, sent, found] if found else [label, sent])
         left -= len(text)
     fits = whole or left >= 0
     return {"at": place, "row": shown.row, "id": shown.id, "source": shown.source, "code": code, "turns": turns,

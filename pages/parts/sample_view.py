@@ -9,9 +9,9 @@ import streamlit as st
 
 from engine.curation.signals import signals_of
 from engine.store.project import Project
-from pages.parts import filters, reads
+from pages.parts import filters, find_marks, reads
 from pages.parts.tables import table
-from pages.parts.words import count, percent, plain, shorten, visible
+from pages.parts.words import count, percent, plain, shorten
 
 LONGEST = 20_000
 LEAST = 500  # characters of every turn that are shown, however long the turns before it were
@@ -24,7 +24,8 @@ def turns(row: Any) -> None:
     for number, message in enumerate(row.messages):
         with st.container(border=True, key=f"turn_{number}_{message.role}"):
             st.caption(f"**{label(message.role)}**")
-            st.text(visible(cut(message.content)) if message.content.strip() else "(empty)", width="stretch")
+            text = cut(message.content) if message.content.strip() else "(empty)"
+            find_marks.draw(text, message.role, key=f"marked_{row.row}_{number}")
 
 
 def label(role: str) -> str:

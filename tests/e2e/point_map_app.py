@@ -1,4 +1,4 @@
-"""A page with nothing but the point map, for the browser test: `?n=3000&channels=1`."""
+"""A page with nothing but the point map, for the browser test: `?n=3000&channels=1`, or four points: `?four`."""
 
 import sys
 from pathlib import Path
@@ -100,4 +100,22 @@ def page() -> None:
     st.text(f"hovered {event.hovered}")
 
 
-page()
+@st.fragment
+def four() -> None:
+    """Points at the corners of a square: plain, uncertain, of weight, and left out by a filter."""
+    rgba, legend = colours.categorical(np.zeros(4, int), ["blue"], title="Kind")
+    point_map(
+        key="four",
+        xy=np.array([[-1, 1], [1, 1], [-1, -1], [1, -1]], dtype=np.float32),
+        colours=rgba,
+        excluded=np.arange(4) == 3,
+        uncertainty=colours.Channel(np.eye(4)[1], "Spread", "0 nats", "1 nats"),
+        weights=colours.Channel(np.array([0, 0.3, 1, 0]), "Weight", "0", "1"),
+        legend=legend,
+    )
+
+
+if "four" in st.query_params:
+    four()
+else:
+    page()

@@ -1,23 +1,16 @@
 """The point map in a real browser: what a user does to it, what it tells, and what must not happen."""
 
-import contextlib
 import io
 import re
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.e2e.conftest import ROOT, Watched, watch
+from tests.e2e.conftest import ROOT, Watched, start_server, watch
 
 pytestmark = pytest.mark.browser
 WITHOUT_GL = """const real = HTMLCanvasElement.prototype.getContext;
@@ -29,40 +22,11 @@ HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with only the map on its page."""
-    with serving(tmp_path_factory.mktemp("map")) as address:
-        yield address
-
-
-@contextlib.contextmanager
-def serving(folder: Path, *options: str) -> Iterator[str]:
-    """Run the page with the map at a free local port; its log goes into `folder`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    script = str(ROOT / "tests" / "e2e" / "point_map_app.py")
-    log = folder / "server.log"
-    with log.open("wb") as file:
-        command = [sys.executable, "-m", "streamlit", "run", script, "--server.port", str(port), *options]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(f"{address}/_stcore/health", log)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def wait_for(health: str, log: Path) -> None:
-    """Return once the server answers; fail with its log after a minute."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            with urllib.request.urlopen(health, timeout=1):
-                return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.1)
-    pytest.fail(f"the server did not start: {log.read_text()}")
+    script = ROOT / "tests" / "e2e" / "point_map_app.py"
+    process, address = start_server(script, tmp_path_factory.mktemp("map") / "projects")
+    yield address
+    process.terminate()
+    process.wait(10)
 
 
 @pytest.fixture
@@ -135,19 +99,42 @@ def first_point(page: Page) -> tuple[float, float]:
     raise AssertionError("no point under the pointer anywhere")
 
 
+def picture(page: Page) -> np.ndarray:
+    """The plane's pixels as shown, int (height, width, 3)."""
+    box = page.locator(".surface").bounding_box()
+    assert box
+    return np.asarray(Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB"), dtype=int)
+
+
 def test_draws_with_webgl2_and_says_how_many(shown: Watched) -> None:
     expect(the_map(shown.page)).to_have_attribute("data-renderer", "webgl2")
     expect(shown.page.locator(".status")).to_have_text("3,000 points")
-
-
-def test_points_are_painted(shown: Watched) -> None:
-    box = shown.page.locator(".surface").bounding_box()
-    assert box
-    picture = Image.open(io.BytesIO(shown.page.screenshot(clip=box))).convert("RGB")
-    pixels = np.asarray(picture, dtype=int)
+    pixels = picture(shown.page)
     coloured = np.ptp(pixels, axis=2) > 60  # neither background nor text
     assert 5_000 < coloured.sum() < 0.5 * coloured.size
     assert len(np.unique(pixels[coloured], axis=0)) > 50
+
+
+def test_uncertainty_weight_and_filters_reach_the_pixels(shown: Watched, address: str) -> None:
+    """Four points of one colour at the corners: plain, wholly uncertain, of greatest weight, and filtered out."""
+    page = shown.page
+    page.goto(f"{address}/?four")
+    wait_whole(page)
+    x, y, scale = camera(page)
+    pixels = picture(page)
+    height, width, _ = pixels.shape
+    parts = {}
+    for name, px, py in (("plain", -1, 1), ("doubt", 1, 1), ("heavy", -1, -1), ("out", 1, -1)):
+        column, row = round((px - x) * scale + width / 2), round(height / 2 - (py - y) * scale)
+        parts[name] = pixels[row - 20 : row + 21, column - 20 : column + 21]
+    blueness = {name: part[..., 2] - part[..., 0] for name, part in parts.items()}
+    assert blueness["plain"][20, 20] > 100 and blueness["heavy"][20, 20] > 100
+    assert blueness["doubt"][20, 20] < 40 < blueness["doubt"].max()  # a ring with a hole
+    assert blueness["out"].max() < 20 and parts["out"].min() < 240  # grey, but there
+    assert (blueness["heavy"] > 60).sum() > 6 * (blueness["plain"] > 60).sum()
+    legend = page.get_by_role("group", name="Legend: Kind")
+    expect(legend).to_contain_text("Spread0 nats1 nats")
+    expect(legend).to_contain_text("Weight01")
 
 
 def test_drag_pans_and_wheel_zooms_about_the_pointer(shown: Watched) -> None:
@@ -179,20 +166,50 @@ def test_keyboard_reaches_the_map(shown: Watched) -> None:
     before = camera(page)
     page.keyboard.press("+")
     assert settled_camera(page)[2] > before[2]
+    expect(page.get_by_text(re.compile(r"^About [\d,]+ of 3,000 points are in sight\.$"))).to_have_count(1)
     page.keyboard.press("ArrowRight")
     assert settled_camera(page)[0] > before[0]
-    page.keyboard.press("0")
+    page.keyboard.press("Home")
     assert settled_camera(page) == pytest.approx(before, rel=1e-4)
     page.keyboard.press("l")
     expect(page.get_by_role("button", name=re.compile("^Lasso"))).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Enter")  # takes what is in sight
+    page.get_by_text("lassoed 3000", exact=True).wait_for()
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name=re.compile("^Move"))).to_have_attribute("aria-pressed", "true")
-
-
-def test_every_tool_is_named(shown: Watched) -> None:
-    buttons = shown.page.get_by_role("toolbar", name="Map tools").get_by_role("button").all()
+    page.keyboard.press("Tab")  # the tools are one stop, arrow keys walk along them
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_role("button", name=re.compile("^Labels"))).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".label.shown")).to_have_count(0)
+    buttons = page.get_by_role("toolbar", name="Map tools").get_by_role("button").all()
     assert len(buttons) == 8
     assert all((button.get_attribute("aria-label") or "") and button.get_attribute("title") for button in buttons)
+
+
+def test_an_entry_of_the_legend_tells_its_category_and_stands_out(shown: Watched) -> None:
+    page = shown.page
+    page.get_by_text("source", exact=True).click()
+    entry = page.get_by_role("button", name=re.compile("^gsm8k [0-9,]+$"))
+    entry.wait_for()
+    wait_whole(page)
+    before = pixels_of(page)
+    entry.focus()  # as the pointer over it does
+    wait_whole(page)
+    orange, blue = pixels_of(page)
+    assert orange > 0.8 * before[0] > 100 and blue < 0.2 * before[1]
+    page.keyboard.press("Enter")
+    page.get_by_text("legend 0", exact=True).wait_for()
+    expect(entry).to_have_attribute("aria-pressed", "true")
+    expect(entry).to_be_focused()
+    expect(page.get_by_role("button", name=re.compile("^bbh"))).to_have_attribute("aria-pressed", "false")
+
+
+def pixels_of(page: Page) -> tuple[int, int]:
+    """How many pixels have the colours of gsm8k (orange) and bbh (blue)."""
+    pixels = picture(page)
+    orange, blue = (int((np.abs(pixels - rgb).sum(axis=2) < 60).sum()) for rgb in ([230, 159, 0], [0, 114, 178]))
+    return orange, blue
 
 
 def test_camera_stays_when_colours_and_filters_change(shown: Watched) -> None:
@@ -210,22 +227,15 @@ def test_camera_stays_when_colours_and_filters_change(shown: Watched) -> None:
 
 def test_lasso_returns_a_polygon_that_is_applied_to_all_points(shown: Watched) -> None:
     page = shown.page
-    page.get_by_role("button", name=re.compile("^Lasso")).click()
+    before = camera(page)
+    page.keyboard.down("Shift")  # a lasso whatever the tool
     drag(page, *around(page))
+    page.keyboard.up("Shift")
     told = page.get_by_text(re.compile(r"^lassoed \d+$"))
     told.wait_for()
     count = int((told.text_content() or "").split()[1])
     assert 0 < count < 3000
     expect(page.locator(".status")).to_have_text(f"3,000 points · {count:,} selected")
-
-
-def test_shift_drag_lassoes_without_the_tool(shown: Watched) -> None:
-    page = shown.page
-    before = camera(page)
-    page.keyboard.down("Shift")
-    drag(page, *around(page))
-    page.keyboard.up("Shift")
-    page.get_by_text(re.compile(r"^lassoed \d+$")).wait_for()
     assert settled_camera(page) == before
 
 
@@ -278,18 +288,24 @@ def test_click_tells_the_row(shown: Watched) -> None:
     page.get_by_text(f"clicked {row}", exact=True).wait_for()
 
 
-def test_labels_do_not_touch_each_other_and_are_text(shown: Watched) -> None:
+def test_labels_do_not_touch_each_other_at_any_zoom_and_are_text(shown: Watched) -> None:
     page = shown.page
-    boxes = [label.bounding_box() for label in page.locator(".label.shown").all()]
-    assert len(boxes) > 5
-    for i, a in enumerate(boxes):
-        for b in boxes[:i]:
-            assert a and b
-            apart = (
-                a["x"] >= b["x"] + b["width"] or b["x"] >= a["x"] + a["width"]
-                or a["y"] >= b["y"] + b["height"] or b["y"] >= a["y"] + a["height"]
-            )  # fmt: skip
-            assert apart
+    page.get_by_role("application").focus()
+    for zoom in range(3):
+        settled_camera(page)
+        page.wait_for_timeout(200)  # labels fade
+        boxes = [label.bounding_box() for label in page.locator(".label.shown").all()]
+        assert len(boxes) > (5 if zoom == 0 else 0)
+        boxes.append(page.get_by_role("toolbar").bounding_box())
+        for i, a in enumerate(boxes):
+            for b in boxes[:i]:
+                assert a and b
+                apart = (
+                    a["x"] >= b["x"] + b["width"] or b["x"] >= a["x"] + a["width"]
+                    or a["y"] >= b["y"] + b["height"] or b["y"] >= a["y"] + a["height"]
+                )  # fmt: skip
+                assert apart
+        page.keyboard.press("+")
     assert page.locator(".labels img, .legend img").count() == 0
     assert page.title() != "stolen"
 
@@ -306,30 +322,39 @@ def test_returns_after_the_graphics_context_is_lost(shown: Watched) -> None:
     expect(page.locator(".status")).to_have_text("3,000 points")
 
 
-def test_follows_its_width(shown: Watched) -> None:
+def test_follows_its_width_down_to_a_telephone(shown: Watched) -> None:
     page = shown.page
     before = camera(page)
-    page.set_viewport_size({"width": 800, "height": 1000})
+    page.set_viewport_size({"width": 360, "height": 740})
     page.wait_for_timeout(300)
     wait_whole(page)
     width, client = page.locator("canvas.points").evaluate("(c) => [c.width, c.clientWidth]")
-    assert width == client
+    assert width == client < 360
     assert settled_camera(page)[2] < before[2]  # it showed all points before, so it still does
+    page.mouse.move(*first_point(page))
+    page.locator(".card.shown").wait_for()
+    frame = page.locator(".frame").bounding_box()
+    for inner in (page.locator(".card.shown"), page.get_by_role("toolbar"), page.locator(".status")):
+        box = inner.bounding_box()
+        assert box and frame
+        assert frame["x"] <= box["x"] and box["x"] + box["width"] <= frame["x"] + frame["width"]
+        assert frame["y"] <= box["y"] and box["y"] + box["height"] <= frame["y"] + frame["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_works_on_a_dark_theme(browser: Browser, tmp_path: Path) -> None:
-    context = browser.new_context(viewport={"width": 1200, "height": 1100})
-    with serving(tmp_path, "--theme.base", "dark") as dark:
-        watched = watch(context.new_page(), dark)
-        watched.page.goto(f"{dark}/?n=3000")
-        wait_whole(watched.page)
-        style = the_map(watched.page).evaluate(
-            "(root) => [getComputedStyle(root).backgroundColor, getComputedStyle(root).color]"
-        )
-        background, text = ([int(value) for value in re.findall(r"\d+", part)[:3]] for part in style)
-        assert max(background) < 80 < min(text)
-        assert watched.errors == []
-        context.close()
+def test_follows_the_theme_at_once(shown: Watched) -> None:
+    page = shown.page
+    ramp = page.locator(".ramp")
+    assert "rgb(11, 79, 148)" in (ramp.get_attribute("style") or "")
+    page.emulate_media(color_scheme="dark")
+    expect(ramp).to_have_attribute("style", re.compile(r"rgb\(108, 192, 255\)"))
+    wait_whole(page)
+    style = the_map(page).evaluate("(root) => [getComputedStyle(root).backgroundColor, getComputedStyle(root).color]")
+    background, text = ([int(value) for value in re.findall(r"\d+", part)[:3]] for part in style)
+    assert max(background) < 80 < min(text)
+    pixels = picture(page)
+    bright = np.abs(pixels - [108, 192, 255]).sum(axis=2) < 50  # no point has this colour on a light ground
+    assert bright.sum() > 20 and np.median(pixels) < 80
 
 
 def test_without_webgl2_it_says_so_and_shows_a_sample(browser: Browser, address: str) -> None:
@@ -352,15 +377,22 @@ def test_two_hundred_thousand_points_stay_lively(browser: Browser, address: str)
     context = browser.new_context(viewport={"width": 1200, "height": 1100})
     watched = watch(context.new_page(), address)
     page = watched.page
+    sent: list[int] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(len(frame))))
     page.goto(f"{address}/?n=200000")
     wait_whole(page)
+    strength = np.ptp(picture(page), axis=2)  # of a colour over grey and white
+    crowds, strays = np.quantile(strength[strength > 15], [0.9, 0.2])
+    assert crowds > strays + 50  # density is seen
     x, y = middle(page)
     begun = time.monotonic()
     drag(page, (x, y), (x + 100, y), (x, y + 50))
     assert time.monotonic() - begun < 10
     wait_whole(page)
     page.get_by_role("button", name=re.compile("^Lasso")).click()
+    sent.clear()
     drag(page, *around(page))
     page.get_by_text(re.compile(r"^lassoed \d{4,}$")).wait_for()
+    assert 0 < max(sent) < 3000
     assert watched.errors == []
     context.close()

@@ -151,12 +151,11 @@ class Plane {
         ringColour: halo ? part(theme.background) : ringColour,
         alpha: sums ? 1 : alpha * opacity[1] * Math.max(0.16, smothered),
         crowd: (density * whole ** 2) / this.camera.scale ** 2,
-        hollow: factor * drawn >= 5,
         spot: this.spot && group !== out ? [...part(this.spot), 1] : [0, 0, 0, 0],
       };
     };
     return [
-      look(out, { factor: 0.85, opacity: [0.16, 0.42] }),
+      look(out, { factor: 0.85, opacity: [0.14, 0.38] }),
       look(plain, { opacity: chosen.count ? [0.16, 0.5] : [0.5, 0.98] }),
       few ? look(chosen, { least: 4, factor: 1.1, opacity: [1, 1], ring: 1.4, ringColour: part(theme.text) })
         : look(chosen, { factor: 1.1, opacity: [0.55, 1] }),

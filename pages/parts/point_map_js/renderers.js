@@ -34,7 +34,7 @@ in float v_doubt;
 in float v_size;
 uniform float u_ring;
 uniform vec3 u_ringColour;
-uniform bool u_hollow; // large enough to show doubt as a hole, otherwise it is shown as a lower opacity
+uniform float u_ratio; // device pixels per CSS pixel
 out vec4 colour;
 void main() {
   float alpha = v_colour.a;
@@ -43,12 +43,10 @@ void main() {
   float distance = v_size > 2.5 ? length(gl_PointCoord - 0.5) * v_size : 0.0;
   alpha *= clamp(radius - distance + 0.5, 0.0, 1.0);
   if (alpha <= 0.0) discard;
-  if (u_hollow) {
-    float hole = clamp(0.66 * radius - distance + 0.5, 0.0, 1.0);
-    alpha *= (1.0 - 0.25 * v_doubt) * (1.0 - 0.9 * hole * smoothstep(0.15, 0.85, v_doubt));
-  } else {
-    alpha *= 1.0 - 0.85 * v_doubt;
-  }
+  // Doubt is a hole where there is room for one, otherwise a lower opacity.
+  float hole = clamp(0.66 * radius - distance + 0.5, 0.0, 1.0) * smoothstep(0.15, 0.85, v_doubt);
+  float hollow = (1.0 - 0.25 * v_doubt) * (1.0 - 0.9 * hole);
+  alpha *= mix(1.0 - 0.8 * v_doubt, hollow, smoothstep(4.0, 7.0, v_size / u_ratio));
   if (u_ring > 0.0) rgb = mix(rgb, u_ringColour, clamp(distance - (radius - u_ring) + 0.5, 0.0, 1.0));
   colour = vec4(rgb * alpha, alpha);
 }`;
@@ -106,7 +104,7 @@ class GlRenderer {
   setUp() {
     const gl = this.gl;
     this.splat = linked(gl, SPLAT_VERTEX, SPLAT_FRAGMENT,
-      ['centre', 'scale', 'size', 'alpha', 'range', 'spot', 'ring', 'ringColour', 'hollow'], ['a_position', 'a_colour', 'a_channels']);
+      ['centre', 'scale', 'size', 'alpha', 'range', 'spot', 'ring', 'ringColour', 'ratio'], ['a_position', 'a_colour', 'a_channels']);
     this.tone = linked(gl, TONE_VERTEX, TONE_FRAGMENT, ['sum', 'gain', 'crowd', 'opacity']);
     this.sumFormat = this.formatOfSums();
     this.canSum = this.sumFormat !== null;
@@ -196,7 +194,7 @@ class GlRenderer {
     gl.uniform4f(at.spot, ...look.spot);
     gl.uniform1f(at.ring, look.ring * size.ratio);
     gl.uniform3f(at.ringColour, ...look.ringColour);
-    gl.uniform1i(at.hollow, look.hollow ? 1 : 0);
+    gl.uniform1f(at.ratio, size.ratio);
     gl.drawElements(gl.POINTS, count, gl.UNSIGNED_INT, 4 * start);
   }
 

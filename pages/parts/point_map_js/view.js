@@ -73,6 +73,8 @@ class MapView extends Plane {
         const button = element('button', '', { type: 'button', title, 'aria-label': title, 'data-action': id });
         button.appendChild(icon(path));
         button.addEventListener('click', () => this.act(id));
+        button.tabIndex = id === 'pan' ? 0 : -1; // a toolbar is one stop of the tab key, arrow keys go on from there
+        button.addEventListener('focus', () => Object.values(this.buttons).forEach((other) => { other.tabIndex = other === button ? 0 : -1; }));
         this.buttons[id] = button;
         box.appendChild(button);
       }
@@ -121,13 +123,22 @@ class MapView extends Plane {
     });
     this.resizer = new ResizeObserver(() => this.resize());
     this.resizer.observe(this.surface);
+    this.followRatio();
+  }
+
+  // A window may move to a screen of another resolution without any change of its size.
+  followRatio() {
+    if (!this.alive) return;
+    this.resize();
+    window.matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`)
+      .addEventListener('change', () => this.followRatio(), { once: true });
   }
 
   // -------------------------------------------------------------- data in
 
   update(data) {
     this.data = data;
-    this.surface.style.height = `${data.height}px`;
+    this.surface.style.height = `min(${data.height}px, max(320px, 125cqi), max(320px, 85vh))`; // fits a narrow or low window
     if (data.hover) this.texts.set(data.hover.row, data.hover.text);
     this.readTheme();
     makeLabels(this);
@@ -174,7 +185,7 @@ class MapView extends Plane {
     const [background, text] = ['backgroundColor', 'color'].map((name) => rgbOf(style[name]));
     const changed = this.theme && `${this.theme.background}${this.theme.text}` !== `${background}${text}`;
     const mixed = background.map((value, c) => Math.round(value + 0.42 * (text[c] - value)));
-    this.theme = { background, text, dark: isDark(background), grey: [...mixed, 120] };
+    this.theme = { background, text, dark: isDark(background), grey: [...mixed, 255] };
     if (changed) this.uploaded = { ...this.uploaded, style: null };
   }
 
@@ -390,14 +401,13 @@ class MapView extends Plane {
     else this.click([cssWidth / 2, cssHeight / 2], Math.max(40, this.reach()));
   }
 
-  // Arrow keys go from tool to tool, as in any toolbar; one of them is in the tab order.
+  // Arrow keys go from tool to tool, as in any toolbar.
   walkTools(event) {
     const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
     if (!step) return false;
     event.preventDefault();
     const all = Object.values(this.buttons).filter((button) => !button.disabled);
     const next = all[(all.indexOf(event.target) + step + all.length) % all.length];
-    for (const button of all) button.tabIndex = button === next ? 0 : -1;
     next.focus();
     return true;
   }

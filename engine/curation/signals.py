@@ -12,7 +12,7 @@ signal that a selection may leave rows out by; of a group of copies a guard leav
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -212,6 +212,28 @@ def _count(facts: Facts, signals: Signals, column: SignalColumn) -> int:
     return facts.remember(signals.folders[column.name].name, "signal count", compute, column.name, signals.n)
 
 
+def outdated(facts: Facts) -> list[str]:
+    """What has changed since the signals were computed, in words; nothing where they are of the project as it is."""
+    latest = facts.latest_signals()
+    if latest is None:
+        return []
+    summary = artifacts.read_json(facts.artifact(latest) / "summary.json")
+    before = {(e["role"], e["name"]): e["hash"] for e in summary.get("beside", ())}
+    if "beside" not in summary:
+        return ["more signals have become known"]
+    now = {
+        (role, name): content for role, name, content in facts.remember(STATE, "sides", lambda: _sides(facts.project))
+    }
+    grown = facts.n - int(summary["rows"])
+    said = [f"{grown:,} rows joined it"] if grown > 0 else []
+    changed = [_set_title(*key) for key, content in now.items() if before.get(key) != content]
+    return said + [f"{name} was added" for name in changed]
+
+
+def _set_title(role: str, name: str) -> str:
+    return {"target": f"target {name}", "heldout": f"held-out file {name}"}.get(role, "owned data")
+
+
 def categories(signals: Signals, name: str) -> "pd.Series[int]":
     """How many rows each category of a signal has, most first."""
     column = signals.column(name)
@@ -222,12 +244,17 @@ def categories(signals: Signals, name: str) -> "pd.Series[int]":
 
 def _closeness(project: Project, plane: str) -> list[Path]:
     """The artifacts of nearness that the map has for the sets as they are now."""
-    with project.session():
-        sets: list[tuple[str, str]] = [("target", t.name) for t in project.targets()]
-        sets += [("heldout", each.name) for each in project.heldout()] + [("owned", "")]
-        keys: list[Any] = [closeness_key(plane, role, name, project.set_hash(role, name)) for role, name in sets]
+    keys = [closeness_key(plane, *side) for side in _sides(project)]
     found = [artifacts.find(project.artifacts, CLOSENESS, key) for key in keys]
     return [folder for folder in found if folder is not None]
+
+
+def _sides(project: Project) -> list[tuple[str, str, str]]:
+    """Role, name and content hash of every set beside the pool."""
+    with project.session():
+        sets = [("target", t.name) for t in project.targets()] + [("heldout", each.name) for each in project.heldout()]
+        owned = [("owned", "")] if project.extent("owned", "")[0] else []
+        return [(role, name, project.set_hash(role, name)) for role, name in (*sets, *owned)]
 
 
 def _whole(covered: Array, n: int) -> Array:

@@ -16,7 +16,6 @@ from engine.data.samples import prompt_text, response_text
 from engine.errors import EngineError
 from engine.models.sources import resolve
 from engine.progress import Reporter
-from engine.runs.closeness import measure
 from engine.runs.features import RECIPE_FILE, sentence_device
 from engine.runs.inputs import View, complete_inputs, describe_model, frozen_view, write_pairs, write_table
 from engine.runs.jobfolder import JobFolder
@@ -26,7 +25,7 @@ from engine.runs.reporter import FileReporter
 from engine.runs.results import clear, keep
 from engine.runs.runjob import compute
 from engine.runs.sides import Side, all_sides, keep_sides, lacking, recipe_of, write_sides
-from engine.runs.signals_job import keep_signals, sides_of, signals_key, write_signal_inputs
+from engine.runs.signals_job import keep_signals, signals_key, write_signal_inputs
 from engine.runs.tokenizers import load_tokenizer
 from engine.store.artifacts import artifact_key, find, read_json
 from engine.store.project import Project
@@ -155,8 +154,7 @@ def bring_map(project: Project, folder: JobFolder, reporter: Reporter) -> str:
             summary=read_json(plane / "summary.json"),
         )
         project.add_map(record)
-    signals = keep_signals(project, folder, keys["signals"], view)
-    measure(project, plane, sides_of(folder), reporter=reporter)
+    signals = keep_signals(project, folder, keys["signals"], view, plane=plane, reporter=reporter)
     folder.write_result(map=name, artifact=plane.name, signals=signals.name)
     return name
 

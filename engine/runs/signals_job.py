@@ -44,10 +44,9 @@ def work_signals(project: Project, folder: JobFolder, reporter: FileReporter) ->
         compute(folder, reporter)
     else:
         reporter.log("signals: exist already, nothing is computed again")
-    kept = keep_signals(project, folder, key, view)
-    plane = project.latest_map()
-    if plane is not None:
-        measure(project, project.artifacts / plane.artifact, sides_of(folder), reporter=reporter)
+    latest = project.latest_map()
+    plane = None if latest is None else project.artifacts / latest.artifact
+    kept = keep_signals(project, folder, key, view, plane=plane, reporter=reporter)
     folder.write_result(signals=kept.name)
     clear(folder)
 
@@ -80,15 +79,20 @@ def write_signal_inputs(project: Project, folder: JobFolder, view: View, *, repo
         write_columns(known, columns)  # last: its presence means complete
 
 
-def keep_signals(project: Project, folder: JobFolder, key: str, view: View) -> Path:
-    """Keep the signals as an artifact and record them as the latest; returns its folder."""
+def keep_signals(
+    project: Project, folder: JobFolder, key: str, view: View, *, plane: Path | None, reporter: Reporter
+) -> Path:
+    """Keep the signals as an artifact, measure nearness on the map in `plane`, and record the signals as the latest.
+
+    Recorded last, and again if they were there before: what was found is then read anew. Returns the artifact's folder.
+    """
     spec = folder.spec
     manifest = {name: spec.get(name) for name in ("kind", "view", "beside")}
     manifest |= {"version": engine.__version__, "created": now()}
     kept = keep(project, folder, STAGE, key, manifest, part=STAGE)
-    latest = project.latest_signals()
-    if latest is None or latest.name != kept.name:
-        project.add_signals(kept.name, view.rows, view.pool_hash)
+    if plane is not None:
+        measure(project, plane, sides_of(folder), reporter=reporter)
+    project.add_signals(kept.name, view.rows, view.pool_hash)
     return kept
 
 

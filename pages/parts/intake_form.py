@@ -10,7 +10,7 @@ from engine.data.intake import Preview, preview
 from engine.data.samples import prompt_text, response_text
 from engine.data.schemas import SCHEMAS, Mapping
 from engine.errors import EngineError
-from engine.runs.intake import add_owned, add_pool, add_target
+from engine.runs.intake import add_heldout, add_owned, add_pool, add_target
 from engine.store.project import Project
 from engine.store.records import IntakeReport
 from pages.parts import paths, state, uploads
@@ -21,8 +21,10 @@ from pages.parts.words import count, plain, shorten
 
 SHOWN = 50
 AUTO, FIELDS = "auto", "fields"
-ROLES = {"pool": "The pool", "target": "A target set", "owned": "Data you already own"}
+ROLES = {"pool": "The pool", "target": "A target set", "heldout": "A held-out file", "owned": "Data you already own"}
 OWNED_HELP = "Samples you already train on; a selection can be made complementary to them."
+HELDOUT_HELP = "Samples you will evaluate on. Nothing is scored for them; the pool is checked for copies of them."
+NAMED = {"target": "target set", "heldout": "held-out file"}
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,12 @@ def form(project: Project) -> None:
         "Add to", list(ROLES), format_func=ROLES.__getitem__, default="pool", required=True, key="intake_role"
     )
     name = ""
-    if role == "target":
-        name = st.text_input("Name of the target set", key="intake_name", max_chars=60, placeholder="gsm8k", width=340)
-    if role == "owned":
-        st.caption(OWNED_HELP)
+    if role in NAMED:
+        name = st.text_input(
+            f"Name of the {NAMED[role]}", key="intake_name", max_chars=60, placeholder="gsm8k", width=340
+        )
+    if role in ("owned", "heldout"):
+        st.caption(OWNED_HELP if role == "owned" else HELDOUT_HELP)
     with errors_shown():
         source = _source()
         if source is not None:
@@ -155,9 +159,9 @@ def _show(found: Preview) -> None:
 
 
 def _add_button(project: Project, role: str, name: str, source: Source, mapping: Mapping, found: Preview) -> None:
-    ready = bool(found.rows) and (role != "target" or bool(name.strip()))
-    if role == "target" and not name.strip():
-        st.caption("Name the target set above, then add it.")
+    ready = bool(found.rows) and (role not in NAMED or bool(name.strip()))
+    if role in NAMED and not name.strip():
+        st.caption(f"Name the {NAMED[role]} above, then add it.")
     label = plain(f"Add to {_where(role, name.strip() or '…')}")
     if st.button(label, type="primary", key="intake_add", disabled=not ready):
         _add(project, role, name.strip(), source, mapping)
@@ -166,8 +170,9 @@ def _add_button(project: Project, role: str, name: str, source: Source, mapping:
 def _add(project: Project, role: str, name: str, source: Source, mapping: Mapping) -> None:
     bar = BarReporter()
     try:
-        if role == "target":
-            report = add_target(project, name, source.location, mapping=mapping, reporter=bar)
+        if role in NAMED:
+            add_named = {"target": add_target, "heldout": add_heldout}[role]
+            report = add_named(project, name, source.location, mapping=mapping, reporter=bar)
         else:
             add = {"pool": add_pool, "owned": add_owned}[role]
             report = add(project, source.location, mapping=mapping, reporter=bar)
@@ -195,4 +200,4 @@ def outcome(label: str, role: str, name: str, report: IntakeReport) -> str:
 
 
 def _where(role: str, name: str) -> str:
-    return {"pool": "the pool", "owned": "the data you own"}.get(role, f"target set {name}")
+    return {"pool": "the pool", "owned": "the data you own"}.get(role, f"{NAMED.get(role, role)} {name}")

@@ -35,6 +35,7 @@ class _Shared:
 
     turn: threading.RLock = field(default_factory=threading.RLock)
     connection: duckdb.DuckDBPyConnection | None = None
+    thread: int | None = None
 
 
 _shared: dict[Path, _Shared] = {}
@@ -58,13 +59,20 @@ def session(path: Path, *, spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             return
         with _told(path):
             shared.connection = _connect(path, spill)
+            shared.thread = threading.get_ident()
             try:
                 yield shared.connection
             finally:
                 shared.connection.close()
-                shared.connection = None
+                shared.connection = shared.thread = None
     finally:
         shared.turn.release()
+
+
+def is_open_here(path: Path) -> bool:
+    """Whether this thread is inside a session of the catalogue at `path`, so that others wait for it."""
+    shared = _shared.get(path)
+    return shared is not None and shared.thread == threading.get_ident()
 
 
 @contextmanager

@@ -91,6 +91,10 @@ class Project:
         """A DuckDB connection, open read-write for as short as possible; waits for other holders, see `catalogue`."""
         return catalogue.session(self.catalogue, spill=self.temp / "spill")
 
+    def is_open_here(self) -> bool:
+        """Whether this thread is inside a session, so that others wait for it."""
+        return catalogue.is_open_here(self.catalogue)
+
     @contextmanager
     def changing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A session whose changes are kept together at the end, or not at all."""

@@ -1,12 +1,15 @@
 """Cached reads of a project, so that a rerun of a page costs next to nothing.
 
-Three kinds of cache key, each carrying the identity of what is read: the catalogue's stamp (changes with anything),
-the pool's hash (changes with the pool, not with a decision), and the name of an artifact (content-addressed, so it
-never changes). What comes back is shared between sessions and must not be changed; arrays are read-only, those of
-artifacts memory-mapped. Shapes: n is the number of usable pool rows. What is read is `engine.curation.facts`' matter;
-`facts(project)` gives it with this module's memory.
+Four kinds of what is kept, each by the identity of what is read: facts of the catalogue until their own subject changes
+(`engine.store.versions`: a decision does not make anything else be read again), what is computed from the catalogue
+until it changes at all, from the pool until the pool changes, and from an artifact for good (its name is that of its
+content). All of it lives in one memory of at most `LIMIT` bytes, shared by all sessions, so it must not be changed;
+arrays are read-only, those of artifacts memory-mapped. Shapes: n is the number of usable pool rows. What is read is
+`engine.curation.facts`' matter; `facts(project)` gives it with this module's memory.
 """
 
+import hashlib
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,24 +32,41 @@ from engine.curation.facts import (
     rank,
 )
 from engine.errors import EngineError
+from engine.store.decisions import DecisionState
 from engine.store.project import Project
+from pages.parts.memory import Memory
 
 __all__ = ["AGGREGATE", "ROLES", "STATUS", "Array", "Categories", "Layout", "Marks", "Scores", "rank"]
 T = TypeVar("T")
-# what is read together, so that one opening of the catalogue serves it: what reviewing needs, and the rest
-_GROUPS = (
-    ("decisions", "pool_hash", "runs", "latest_map", "latest_signals"),
-    ("counts", "targets", "columns", "files"),
-)
-_GROUP_OF = {name: group for group in _GROUPS for name in group}
+LIMIT = 700_000_000
+# which subjects of the catalogue a fact depends on; any other is read again whenever the catalogue changes
+_SUBJECTS: dict[str, tuple[str, ...]] = {
+    "decisions": ("sets", "decisions"),
+    "counts": ("sets", "decisions"),
+    "pool_hash": ("sets",),
+    "files": ("sets",),
+    "targets": ("sets",),
+    "heldout": ("sets",),
+    "columns": ("sets",),
+    "bad_rows": ("sets",),
+    "runs": ("runs",),
+    "run": ("runs",),
+    "maps": ("maps",),
+    "latest_map": ("maps",),
+    "latest_signals": ("signals",),
+    "selections": ("selections",),
+    "tags": ("tags",),
+}
+# what nearly every page needs: one opening of the catalogue serves it
+_TOGETHER = ("decisions", "pool_hash", "runs", "latest_map", "latest_signals")
 
 
 class CachedFacts(Facts):
     """Facts whose memory all sessions share."""
 
     def remember(self, scope: str, name: str, compute: Callable[[], T], *args: Any) -> T:
-        """As `Facts.remember`; what belongs to the catalogue's state is read in groups."""
-        if scope == STATE and not args and (name in _GROUP_OF or name == "selections"):
+        """As `Facts.remember`; facts of the catalogue are kept until their own subject changes."""
+        if scope == STATE and not args and name in _SUBJECTS:
             return by_state(self.project, name)
         if scope == STATE:
             return by_stamp(self.project, name, compute, *args)
@@ -60,54 +80,80 @@ def facts(project: Project) -> CachedFacts:
     return CachedFacts(project)
 
 
+@st.cache_resource(show_spinner=False)
+def _memory() -> Memory:
+    return Memory(LIMIT)
+
+
+def _kept(project: Project, kind: str, key: tuple[Any, ...], version: Any, make: Callable[[Any], T]) -> T:
+    """A value of the shared memory. A thread inside a session of the catalogue waits for nobody who may need one."""
+    patient = not project.is_open_here()
+    whole = (str(project.path), kind, *_hashable(key))
+    return _memory().get(whole, version, lambda before: _frozen(make(before)), patient=patient)
+
+
+def _hashable(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The key itself, or the digest of one that holds lists, mappings or arrays."""
+    try:
+        hash(key)
+    except TypeError:
+        return (hashlib.blake2b(pickle.dumps(key), digest_size=16).hexdigest(),)
+    return key
+
+
 def by_state(project: Project, name: str, *args: Any) -> Any:
-    """`project.<name>(*args)`, kept until the catalogue changes; what belongs together is read in one session."""
-    if name in _GROUP_OF and not args:
-        return _facts(project, str(project.path), project.stamp(), _GROUP_OF[name])[name]
-    return _by_state(project, str(project.path), project.stamp(), name, args)
+    """`project.<name>(*args)`, kept until its subject changes in the catalogue; see `_SUBJECTS`."""
+    return _fact(project, marks_of(project), name, args)
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _facts(_project: Project, path: str, stamp: int, names: tuple[str, ...]) -> dict[str, Any]:
-    with _project.session():
-        return {name: _frozen(getattr(_project, name)()) for name in names}
+def marks_of(project: Project) -> dict[str, str]:
+    """The marks of the catalogue's subjects as they are now; when it changed, what pages need is read with them."""
+
+    def read(_: Any) -> dict[str, str]:
+        with project.session():
+            marks = project.versions()
+            for name in _TOGETHER:
+                _fact(project, marks, name, ())
+        return marks
+
+    return _kept(project, "marks", (), project.stamp(), read)
 
 
-@st.cache_resource(max_entries=512, show_spinner=False)
-def _by_state(_project: Project, path: str, stamp: int, name: str, args: tuple[Any, ...]) -> Any:
-    return _frozen(getattr(_project, name)(*args))
+def _fact(project: Project, marks: dict[str, str], name: str, args: tuple[Any, ...]) -> Any:
+    known = name in _SUBJECTS
+    version = tuple(marks[subject] for subject in _SUBJECTS[name]) if known else (project.stamp(),)
+    if name == "decisions":
+        return _kept(project, "decisions", (), version, lambda before: _decided(project, before)).codes
+    return _kept(project, "fact", (name, args), version, lambda _: getattr(project, name)(*args))
+
+
+def _decided(project: Project, before: DecisionState | None) -> DecisionState:
+    """The decisions in force: those known, and what came after them."""
+    found = project.decision_state(before)
+    found.codes.flags.writeable = False
+    return found
 
 
 def by_stamp(project: Project, name: str, compute: Callable[[], T], *args: Any) -> T:
     """What `compute` returns, kept until the catalogue changes; `name` and `args` say what it is."""
-    return _by_stamp(compute, str(project.path), project.stamp(), name, args)
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _by_stamp(_compute: Callable[[], Any], path: str, stamp: int, name: str, args: tuple[Any, ...]) -> Any:
-    return _frozen(_compute())
+    return _kept(project, "stamp", (name, args), project.stamp(), lambda _: compute())
 
 
 def by_pool(project: Project, name: str, compute: Callable[[], T], *args: Any) -> T:
     """What `compute` returns, kept until the pool changes; `name` and `args` say what it is."""
-    return _by_pool(compute, str(project.path), by_state(project, "pool_hash"), name, args)
-
-
-@st.cache_resource(max_entries=256, show_spinner=False)
-def _by_pool(_compute: Callable[[], Any], path: str, pool: str, name: str, args: tuple[Any, ...]) -> Any:
-    return _frozen(_compute())
+    return _kept(project, "pool", (name, args), by_state(project, "pool_hash"), lambda _: compute())
 
 
 def by_artifact(project: Project, artifact: str, name: str, compute: Callable[[Path], T], *args: Any) -> T:
     """What `compute` makes of an artifact's folder, kept for good; `name` and `args` say what it is."""
-    return _by_artifact(compute, str(project.artifacts / artifact), name, args)
 
+    def make(_: Any) -> T:
+        folder = project.artifacts / artifact
+        if not folder.is_dir():
+            raise EngineError(f"The results {artifact} are missing from the project. Run that step again.")
+        return compute(folder)
 
-@st.cache_resource(max_entries=256, show_spinner=False)
-def _by_artifact(_compute: Callable[[Path], Any], folder: str, name: str, args: tuple[Any, ...]) -> Any:
-    if not Path(folder).is_dir():
-        raise EngineError(f"The results {Path(folder).name} are missing from the project. Run that step again.")
-    return _frozen(_compute(Path(folder)))
+    return _kept(project, "artifact", (artifact, name, args), None, make)
 
 
 def _frozen(value: T) -> T:

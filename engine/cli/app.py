@@ -32,9 +32,21 @@ def _touchstone() -> None:
 def run(words: list[str]) -> int:
     """Run one command; returns its exit status and lets `EngineError` and `KeyboardInterrupt` through."""
     # each adds its commands
-    from engine.cli import approving, checking, choosing, data, exporting, finding, running, tagging, trusting, watching
+    from engine.cli import (
+        approving,
+        checking,
+        choosing,
+        data,
+        exporting,
+        finding,
+        merging,
+        running,
+        tagging,
+        trusting,
+        watching,
+    )
 
-    _ = approving, checking, choosing, data, exporting, finding, running, tagging, trusting, watching
+    _ = (approving, checking, choosing, data, exporting, finding, merging, running, tagging, trusting, watching)
     try:
         status = typer.main.get_command(app).main(words, prog_name="python -m engine", standalone_mode=False)
     except typer.Abort:

@@ -153,7 +153,8 @@ def _fidelity(report: Any) -> str:
 def _approval(manifest: Mapping[str, Any]) -> Iterator[str]:
     told = manifest["decisions"]
     counts = {name: len(told[name]) for name in ("approved", "rejected", "skipped")}
-    yield "In the whole pool, people have " + ", ".join(f"{name} {count:,}" for name, count in counts.items()) + "."
+    said = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    yield f"In the whole pool, people have {said}." if any(counts.values()) else "Nobody has decided on any sample."
     if told["selected_but_rejected_since"]:
         yield f"{len(told['selected_but_rejected_since']):,} samples in it were rejected after it was selected."
     events = manifest["selection"].get("events", ())

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from engine.curation import columns
-from engine.curation.facts import AGGREGATE, Facts
+from engine.curation.facts import AGGREGATE, ROLES, Facts
 from engine.data.samples import Scalar
 from engine.errors import EngineError
 from engine.export.plan import Plan
-from engine.store import chosen, decision_history, decisions
+from engine.store import chosen, decision_history, decisions, tags
 from engine.store.records import StoredRow
 
 WEIGHT = "weight"
@@ -166,14 +166,8 @@ def _tags(facts: Facts, selection: Selected) -> Gathered:
 
 def _tagged(facts: Facts, rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """Every tag in alphabetical order and the places in `rows` of those that bear it."""
-    state: dict[str, set[int]] = {}
     with facts.project.session() as con:
-        query = "SELECT tag, kind, rows FROM tag_batches ORDER BY batch"
-        for tag, kind, touched in con.execute(query).fetchall():
-            held = state.setdefault(tag, set())
-            held.update(touched) if kind == "add" else held.difference_update(touched)
-    where = {int(row): at for at, row in enumerate(rows.tolist())} if state else {}
-    return [(t, np.array(sorted(where[r] for r in held if r in where), np.int64)) for t, held in sorted(state.items())]
+        return [(name, np.flatnonzero(np.isin(rows, held))) for name, held in tags.current(con).items()]
 
 
 def _note(facts: Facts, selection: Selected) -> Gathered:
@@ -184,7 +178,8 @@ def _note(facts: Facts, selection: Selected) -> Gathered:
 
 
 def _signals(facts: Facts, selection: Selected) -> Gathered:
-    listed = [c for c in columns.listed(facts) if c.name.startswith("signal/")]
+    played = {f"signal/{role}" for role in ROLES.values()}  # parts in a run are no signals of the sample
+    listed = [c for c in columns.listed(facts) if c.name.startswith("signal/") and c.name not in played]
     if facts.latest_signals() is None:
         return [], "The pool has not been checked yet, so there are no signals to add."
     return [_signal(facts, selection.rows, column) for column in listed], ""

@@ -278,3 +278,57 @@ def _checked_rows(rows: Sequence[int] | np.ndarray, pool: int) -> np.ndarray:
 def _check_author(by: str) -> None:
     if not by.strip():
         raise EngineError("A decision needs the name of the person who makes it. Nothing was recorded.")
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """One batch made in another copy of the project: who, when (UTC), and the rows of this pool it touched.
+
+    `origin` identifies it among all copies; `undoes` is the number that the batch it takes back has here.
+    """
+
+    made: str
+    by: str
+    kind: str
+    undoes: int | None
+    note: str
+    rows: np.ndarray
+    codes: np.ndarray
+    origin: str
+
+
+def append_foreign(con: duckdb.DuckDBPyConnection, batches: Sequence[Foreign]) -> np.ndarray:
+    """Append batches in their order (inside the caller's transaction), signed and dated as they are; int8 (n,) the
+    state after them. They are numbered from `last_batch` + 1.
+    """
+    state, start = _state(con, reading.size(con, "pool", "")), last_batch(con) + 1
+    previous = []
+    for batch in batches:
+        previous.append(state[batch.rows].tolist())
+        state[batch.rows] = batch.codes
+    columns = {
+        "batch": pa.array(range(start, start + len(batches)), pa.int64()),
+        "made": pa.array([b.made for b in batches], pa.string()),
+        "author": pa.array([b.by for b in batches], pa.string()),
+        "kind": pa.array([b.kind for b in batches], pa.string()),
+        "undoes": pa.array([b.undoes for b in batches], pa.int64()),
+        "note": pa.array([b.note for b in batches], pa.string()),
+        "touched": pa.array([len(b.rows) for b in batches], pa.int64()),
+        "rows": pa.array([b.rows.tolist() for b in batches], pa.list_(pa.int32())),
+        "decisions": pa.array([b.codes.tolist() for b in batches], pa.list_(pa.int8())),
+        "previous": pa.array(previous, pa.list_(pa.int8())),
+        "origin": pa.array([b.origin for b in batches], pa.string()),
+    }
+    con.register("foreign_batches", pa.table(columns))
+    try:
+        con.execute("INSERT INTO decision_batches BY NAME SELECT * FROM foreign_batches ORDER BY batch")
+    finally:
+        con.unregister("foreign_batches")
+    _keep_snapshot(con, start + len(batches) - 1, state)
+    return state
+
+
+def restore(con: duckdb.DuckDBPyConnection, rows: np.ndarray, codes: np.ndarray, *, by: str, note: str) -> int:
+    """Append one batch that gives each of `rows` (ascending) its code; return its number."""
+    pool = reading.size(con, "pool", "")
+    return _append(con, rows, codes, pool=pool, by=by, note=note, kind="decide", undoes=None)

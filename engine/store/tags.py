@@ -55,6 +55,27 @@ def tag(con: duckdb.DuckDBPyConnection, rows: Sequence[int] | np.ndarray, name: 
     return batch
 
 
+def append_foreign(con: duckdb.DuckDBPyConnection, batches: Sequence[tuple[str, str, str, str, np.ndarray]]) -> None:
+    """Append batches made in another copy of the project (made, by, tag, kind, rows), signed and dated as they are.
+
+    Inside the caller's transaction. Raises `EngineError` for what cannot be a tag.
+    """
+    start = last_batch(con) + 1
+    columns = {
+        "batch": pa.array(range(start, start + len(batches)), pa.int64()),
+        "made": pa.array([made for made, *_ in batches], pa.string()),
+        "author": pa.array([by for _, by, *_ in batches], pa.string()),
+        "tag": pa.array([checked(name) for _, _, name, *_ in batches], pa.string()),
+        "kind": pa.array([kind for *_, kind, _ in batches], pa.string()),
+        "rows": pa.array([rows.tolist() for *_, rows in batches], pa.list_(pa.int32())),
+    }
+    con.register("foreign_tags", pa.table(columns))
+    try:
+        con.execute("INSERT INTO tag_batches BY NAME SELECT * FROM foreign_tags ORDER BY batch")
+    finally:
+        con.unregister("foreign_tags")
+
+
 def checked(name: str) -> str:
     """The tag as it is kept: one line, spaces joined. Raises `EngineError` for what cannot be one."""
     clean = unicodedata.normalize("NFC", " ".join(name.split()))

@@ -11,7 +11,7 @@ import duckdb
 
 from engine.store.catalogue import first
 
-Subject = Literal["sets", "decisions", "runs", "maps", "signals", "selections", "tags"]
+Subject = Literal["sets", "decisions", "runs", "maps", "signals", "selections", "tags", "audits"]
 SUBJECTS: tuple[str, ...] = get_args(Subject)
 
 # append-only subjects are told by their number and their latest entry, the others by what they point to
@@ -24,6 +24,7 @@ _MARKS: dict[str, str] = {
     "selections": """SELECT concat_ws('/', count(*), max(selection), (SELECT count(*) FROM selection_events))
         FROM selections""",
     "tags": "SELECT concat_ws('/', count(*), max(batch), max(made)) FROM tag_batches",
+    "audits": "SELECT concat_ws('/', count(*), max(made), (SELECT count(*) FROM audit_progress)) FROM audits",
 }
 
 

@@ -13,7 +13,7 @@ from engine.store.project import Project
 from pages.parts import filters, reads, state
 from pages.parts.words import count, moment, plain
 
-IN_AUDIT = "ts_review_in_audit"  # whether the list under review is the audit's: only then do answers advance it
+IN_AUDIT = "ts_review_in_audit"  # the number of the audit whose list is under review: only its answers advance it
 
 
 def current(project: Project) -> tuple[Audit, int] | None:
@@ -23,8 +23,9 @@ def current(project: Project) -> tuple[Audit, int] | None:
 
 def answered(project: Project, row: int) -> None:
     """A reviewer has answered a row; it advances the audit where it was met in the audit's own order."""
-    found = audit.latest(project) if st.session_state.get(IN_AUDIT) else None
-    if found is not None:
+    number = st.session_state.get(IN_AUDIT)
+    found = current(project) if number else None
+    if found is not None and found[0].number == number:
         audit.answered(project, found[0], row, by=state.author())
 
 
@@ -72,8 +73,8 @@ def _about(begun: Audit, reached: int) -> str:
     cut = f" It draws {len(begun.rows):,} at most." if len(begun.rows) < begun.population else ""
     other = " The filters in force now do not change it." if filters.encode(parts) != _now() else ""
     return (
-        f"Audit {begun.number}: {count(begun.population, 'sample')} undecided then{where}, {drawn}; "
-        f"{reached:,} of {len(begun.rows):,} drawn were put before a reviewer.{cut}{other}"
+        f"Audit {begun.number} among {count(begun.population, 'sample')} undecided then{where}, {drawn}; "
+        f"{reached:,} reviewed in its order.{cut}{other}"
     )
 
 

@@ -17,6 +17,7 @@ from pages.parts import (
     reads,
     review_acts,
     review_audit,
+    review_difference,
     review_keys,
     review_list,
     review_window,
@@ -54,6 +55,7 @@ def desk(project: Project, view: View | None) -> None:
                 review_list.showing(stored.id)
                 state.write_address()
                 sample_view.fields(stored)
+                review_difference.show(project, row)
         with right:
             if row is None:
                 _the_end(project)

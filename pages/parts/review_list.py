@@ -46,7 +46,7 @@ def current(project: Project, view: View | None, order: str, *, undecided: bool,
     """The list under review, made anew where the settings differ from those it was made with."""
     settings = (str(project.path), reads.by_state(project, "pool_hash"), order, undecided, state.active_filters(),
                 review_orders.depends_on(project, view, order))  # fmt: skip
-    st.session_state[review_audit.IN_AUDIT] = order == review_orders.AUDIT
+    st.session_state[review_audit.IN_AUDIT] = settings[-1] if order == review_orders.AUDIT else 0
     found = st.session_state.get(_LIST)
     if found is None or found.settings != settings or anew:
         found = _make(project, view, order, undecided, settings)

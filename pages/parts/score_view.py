@@ -1,21 +1,25 @@
 """What a run says of one sample: score, rank and percentile per target, and the sample's surroundings."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import streamlit as st
 
 from engine.data.samples import prompt_text, response_text
 from engine.runs.methods import FUNCTIONS
 from engine.store.project import Project
 from pages.parts import filters, reads
+from pages.parts.charts import CONFIG, GREY, LAYOUT, OCHRE, TEAL
 from pages.parts.run_choice import View, column_name, describe
 from pages.parts.score_methods import name_of
 from pages.parts.tables import table
-from pages.parts.words import near, percent, plain, score, shorten
+from pages.parts.words import count, near, percent, plain, score, shorten, visible
 
 NEIGHBOURS = 5
+FEW_SETS, MOST_STRIPS, MOST_RUNS = 4, 40, 6
 LABELLED_OR_AUDIT = 64 | 2  # flags of `reads.ROLES`: what a network's teacher was asked about
 
 
@@ -35,7 +39,9 @@ def figures(project: Project, view: View, row: int) -> None:
     if problem:
         st.warning(plain(f"Not scored: {problem}"))
     if view.scores.sets:
-        table(_per_target(project, view, row))
+        target_plot(view, row)
+        _per_target(project, view, row)
+    _other_runs(project, view, row)
 
 
 def certainty(view: View, row: int) -> str:
@@ -79,7 +85,76 @@ def percentile(place: int, scored: int) -> str:
     return percent((scored - place + 1) / scored) if place else "–"
 
 
-def _per_target(project: Project, view: View, row: int) -> list[dict[str, Any]]:
+def target_plot(view: View, row: int) -> None:
+    """The sample's score for each target set as a bar around zero, with the set's single items as marks on it."""
+    found = strips(view.scores, row)
+    if not found:
+        return
+    at = np.arange(len(found), dtype=np.float32)
+    values = np.asarray([strip.score for strip in found], np.float32)
+    texts = [score(float(value)) for value in values]
+    colours = [TEAL if value >= 0 else OCHRE for value in values]
+    bars = go.Bar(x=values, y=at, orientation="h", marker_color=colours, opacity=0.55, hoverinfo="skip")
+    items = np.concatenate([strip.items for strip in found]).astype(np.float32)
+    places = np.repeat(at, [len(strip.items) for strip in found])
+    marks = go.Scatter(
+        x=items, y=places, mode="markers", marker={"symbol": "line-ns-open", "size": 11, "color": GREY},
+        hovertemplate="one item: %{x:+.4f}<extra></extra>",
+    )  # fmt: skip
+    figure = go.Figure([bars, marks])
+    figure.add_vline(x=0, line_color=GREY)
+    names = [f"{_no_markup(shorten(strip.name, 24))}  {text}" for strip, text in zip(found, texts)]
+    figure.update_layout(**LAYOUT, height=50 + 26 * len(found))
+    figure.update_yaxes(tickvals=at, ticktext=names, autorange="reversed", showgrid=False, zeroline=False)
+    figure.update_xaxes(title=None, nticks=5, zeroline=False)
+    st.plotly_chart(figure, config=CONFIG, key="score_targets")
+    left_out = len(view.scores.sets) - len(found)
+    more = f" {count(left_out, 'set')} nearer to zero left out." if left_out > 0 else ""
+    st.caption(plain(f"Score per target set ({view.unit or 'no unit'}); each stroke is one target item.{more}"))
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One target set: its name, the sample's score for it, and for its items float32 (items,)."""
+
+    name: str
+    score: float
+    items: np.ndarray
+
+
+def strips(scores: reads.Scores, row: int, most: int = MOST_STRIPS) -> list[Strip]:
+    """The target sets that the sample has a score for; of more than `most` those furthest from zero, in their order."""
+    ends = np.cumsum([len(entry.get("items", ())) for entry in scores.summary.get("sets", ())])
+    whole = len(ends) > 0 and int(ends[-1]) == scores.matrix.shape[1]
+    found = []
+    for number, name in enumerate(scores.sets):
+        value = float(scores.columns[row, number])
+        if math.isfinite(value):
+            start = int(ends[number - 1]) if number else 0
+            items = np.asarray(scores.matrix[row, start : int(ends[number])]) if whole else np.zeros(0, np.float32)
+            found.append(Strip(name, value, items[np.isfinite(items)]))
+    kept = sorted(sorted(range(len(found)), key=lambda at: -abs(found[at].score))[:most])
+    return [found[at] for at in kept]
+
+
+def _no_markup(text: str) -> str:
+    """Plotly reads a little HTML in labels, so angle brackets are taken out."""
+    return text.replace("<", "‹").replace(">", "›")
+
+
+def _per_target(project: Project, view: View, row: int) -> None:
+    """Score, rank and percentile per target set; of many sets only where it is asked for."""
+    if len(view.scores.sets) > FEW_SETS:
+        details = st.expander("Ranks per target set", key="score_ranks", on_change="rerun")
+        if not details.open:
+            return
+        with details:
+            table(_target_lines(project, view, row))
+    else:
+        table(_target_lines(project, view, row))
+
+
+def _target_lines(project: Project, view: View, row: int) -> list[dict[str, Any]]:
     shown = []
     for name in [reads.AGGREGATE, *view.scores.sets]:
         place, scored = position(project, view, name, row)
@@ -92,6 +167,19 @@ def _per_target(project: Project, view: View, row: int) -> list[dict[str, Any]]:
             }
         )
     return shown
+
+
+def _other_runs(project: Project, view: View, row: int) -> None:
+    """The sample's rank and percentile by each other run, so that disputes are seen."""
+    others = [run for run in reversed(reads.by_state(project, "runs")) if run.name != view.record.name][:MOST_RUNS]
+    lines = []
+    for run in others:
+        place = reads.ranks(project, run.artifact, reads.AGGREGATE)
+        rank = int(place[row]) if row < len(place) else 0
+        shown = percentile(rank, int(place.max(initial=0)))
+        lines.append({"Other run": run.name, "Method": name_of(run.method), "Rank": rank or None, "Percentile": shown})
+    if lines:
+        table(lines)
 
 
 def related(project: Project, row: int) -> list[tuple[str, int]]:
@@ -125,6 +213,7 @@ def related_list(project: Project, view: View | None, row: int, *, on_open: Any)
         value = float(view.values[other]) if view is not None and other < view.scores.covered else float("nan")
         facts = [relation, f"score {score(value)}", filters.decision_name(int(decisions[other]))]
         left, right = st.columns([6, 1], vertical_alignment="center")
-        left.text(f"{shorten(prompt_text(stored.messages), 70)} → {shorten(response_text(stored.messages), 40)}")
+        excerpt = f"{shorten(prompt_text(stored.messages), 70)} → {shorten(response_text(stored.messages), 40)}"
+        left.text(visible(excerpt))
         left.caption(plain(" · ".join(facts)))
         right.button("Open", key=f"open_{other}", on_click=on_open, args=(other,), type="tertiary")

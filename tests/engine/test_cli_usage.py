@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "add-pool", "add-target", "add-owned", "plan", "score", "map", "scores", "select", "export", "jobs"),
     *("cancel", "resume", "approve", "decide", "runs", "doctor", "run-job", "report", "explain", "extend"),
+    *("tag", "tags", "audit"),
 )
 
 

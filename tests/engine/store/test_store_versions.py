@@ -2,8 +2,10 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
+from engine.store import audits
 from engine.store.project import Project
 from engine.store.records import MapRecord, RunRecord
 
@@ -17,6 +19,11 @@ def _tag(project: Project) -> None:
         con.execute("INSERT INTO tag_batches VALUES (1, 'now', 'Ada', 'odd', 'add', [1, 2])")
 
 
+def _audit(project: Project) -> None:
+    with project.changing() as con:
+        audits.begin(con, members=np.ones(10, bool), rows=np.arange(10), seed=1, filters="", by="Ada")
+
+
 CHANGES = {
     "decisions": lambda project: project.decide([1], "approve", by="Ada"),
     "runs": _run,
@@ -24,6 +31,7 @@ CHANGES = {
     "signals": lambda project: project.add_signals("signals-1", 10, project.pool_hash()),
     "selections": lambda project: project.save_selection("s", spec={}, rows=[1, 2], by="Ada"),
     "tags": _tag,
+    "audits": _audit,
 }
 
 

@@ -17,13 +17,12 @@ from engine.curation import texts
 from engine.errors import EngineError
 from engine.runs import finding, jobs
 from engine.store.project import Project
-from pages.parts import filters, find_told, job_panel, reads, state
+from pages.parts import filters, find_told, job_panel, reads, review_orders, state
 from pages.parts.filters import Filter
 from pages.parts.words import count, plain
 
 MODES = {"words": "All words", "phrase": "Phrase", "regex": "Regular expression", "meaning": "Meaning"}
 WHERES = {"both": "Prompt and response", "prompt": "Prompt", "response": "Response"}
-SAMPLES = {**WHERES, "both": "Whole sample"}
 HINTS = {
     "words": 'solve "step by step" summar* -proof',
     "phrase": "words in this order",
@@ -35,7 +34,8 @@ HELP = {
     "for the end of a word, a minus leaves out the samples that have what follows.",
     "phrase": "These words one after the other, whichever case and spacing.",
     "regex": "An expression of RE2, with regard to case unless it begins with (?i). It has no look-around.",
-    "meaning": "The samples whose features on the map are nearest to those of your text.",
+    "meaning": "The samples whose features on the map are nearest to those of your text. Prompt and response are "
+    "compared as one, the whole sample.",
 }
 NEAREST, SIMILAR = 200, 100
 WIDTH = 190
@@ -67,7 +67,7 @@ def bar(project: Project, *, key: str) -> None:
     asked = st.session_state.setdefault(_ASKED, Asked())
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         mode = _choice("Find by", MODES, asked.mode, f"{key}_find_mode", key)
-        _choice("In", SAMPLES if mode == "meaning" else WHERES, asked.where, f"{key}_find_where", key)
+        _choice("In", WHERES, asked.where, f"{key}_find_where", key)
         if mode == "meaning":
             _keyed(f"{key}_find_nearest", asked.nearest)
             st.number_input("Nearest", 1, max(1, reads.pool_size(project)), key=f"{key}_find_nearest", width=120,
@@ -94,8 +94,7 @@ def similar_button(project: Project, row: int, *, key: str) -> None:
     pressed = st.button("Find similar", key=f"{key}_similar", type="tertiary", icon=":material/hub:", help=told,
                         disabled=bool(why_not))  # fmt: skip
     if pressed:
-        state.add_filter(Filter("similar", "sample", (reads.sample(project, row).id, SIMILAR)))
-        st.rerun()
+        _apply(Filter("similar", "sample", (reads.sample(project, row).id, SIMILAR)))
 
 
 def _choice(label: str, names: dict[str, str], chosen: str, widget: str, key: str) -> str:
@@ -166,8 +165,15 @@ def _settle(project: Project, key: str) -> None:
         except EngineError as error:
             st.session_state[_TROUBLE] = str(error)
             return
-        state.add_filter(part)
-        st.rerun()
+        _apply(part)
+
+
+def _apply(part: Filter) -> None:
+    """Put a filter in force; what is near is reviewed nearest first, until another order is chosen."""
+    state.add_filter(part)
+    if part.kind == "similar":
+        review_orders.prefer(review_orders.ALIKE)
+    st.rerun()
 
 
 def _search(project: Project, part: Filter) -> None:

@@ -1,4 +1,4 @@
-"""The orders samples can be reviewed in: by score, by doubt, by dispute between runs, at random, as they came.
+"""The orders samples can be reviewed in: by score, doubt, dispute between runs or likeness, at random, as they came.
 
 `offered` names those that make sense for the project, `ordered` gives the pool rows of one; rows that have no place in
 an order (no score, no interval) are left out and counted by who made the list. Does not filter.
@@ -10,17 +10,21 @@ import numpy as np
 import streamlit as st
 
 from engine.curation import disputes
+from engine.curation.search_filters import ranked
 from engine.store.project import Project
-from pages.parts import reads, review_audit
+from pages.parts import reads, review_audit, state
+from pages.parts.filters import Filter
 from pages.parts.run_choice import WIDTH, View
 
 AUDIT = "audit"
 DISPUTED = "disputed"
+ALIKE = "alike"
 NAMES: dict[str, str] = {
     "highest": "Highest score first",
     "lowest": "Lowest score first",
     "uncertain": "Most uncertain first",
     DISPUTED: "Most disputed between runs",
+    ALIKE: "Most similar first",
     AUDIT: "Random audit",
     "random": "Random order",
     "pool": "Pool order",
@@ -44,14 +48,24 @@ def _kept() -> None:
 
 def offered(project: Project, view: View | None) -> list[str]:
     """The orders that make sense here."""
-    found = list(NAMES)
+    found = [name for name in NAMES if name != ALIKE or likeness() is not None]
     if view is None:
-        return ["random", AUDIT, "pool"]
+        return [name for name in (ALIKE, "random", AUDIT, "pool") if name in found]
     if doubt(view) is None:
         found.remove("uncertain")
     if len(reads.by_state(project, "runs")) < 2:
         found.remove(DISPUTED)
     return found
+
+
+def likeness() -> Filter | None:
+    """The filter by likeness in force that was added last: what "most similar" means; None where there is none."""
+    return next((part for part in reversed(state.active_filters()) if part.kind == "similar"), None)
+
+
+def prefer(order: str) -> None:
+    """Let this be the order of the next list that offers it."""
+    st.session_state[_ORDER] = order
 
 
 def doubt(view: View) -> np.ndarray | None:
@@ -95,6 +109,8 @@ def depends_on(project: Project, view: View | None, order: str) -> Hashable:
         return found[0].number if found else 0
     if order == DISPUTED:
         return disputed_runs(project)
+    if order == ALIKE:
+        return likeness()
     return (view.record.artifact, view.column) if view is not None and order not in ("random", "pool") else ()
 
 
@@ -112,6 +128,10 @@ def ordered(project: Project, view: View | None, order: str) -> np.ndarray:
     if order == AUDIT:
         found = review_audit.current(project)
         return np.asarray(found[0].rows, np.int64) if found else np.zeros(0, np.int64)
+    if order == ALIKE:
+        part = likeness()
+        facts = reads.facts(project)
+        return np.zeros(0, np.int64) if part is None else ranked(facts, part.subject, part.values).rows
     if order == "random":
         return reads.by_pool(project, "shuffled", lambda: np.random.default_rng(0).permutation(n))
     if order == "pool" or view is None:

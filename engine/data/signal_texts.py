@@ -86,7 +86,7 @@ def _repeats(common: int) -> tuple[SignalColumn, ...]:
             threshold=BOILERPLATE,
             guard=True,
             group="Repetition",
-            explanation=f"At least {BOILERPLATE:.0%} of the response are {shared}: stock phrases, "
+            explanation=f"At least {100 * BOILERPLATE:.0f} % of the response are {shared}: stock phrases, "
             "or one task's standard answer.",
         ),
         SignalColumn(
@@ -106,7 +106,7 @@ def _repeats(common: int) -> tuple[SignalColumn, ...]:
             threshold=LOOPS,
             guard=True,
             group="Repetition",
-            explanation=f"At least {LOOPS:.0%} of the response are {own}: a loop, or a list of like lines.",
+            explanation=f"At least {100 * LOOPS:.0f} % of the response are {own}: a loop, or a list of like lines.",
         ),
         SignalColumn(
             name="share of repetition",

@@ -99,7 +99,7 @@ def _column(side: Side, called: str, kind: str, items: int) -> SignalColumn:
         role=side.role,
         set=side.name,
         explanation=f"Largest cosine between the row and any item of {called} in the map's features: the same matter "
-        f"in other words. From {CLOSE[kind]:g} on it is worth a look.{cut}",
+        f"in other words.{cut}",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the pool holds, as figures and tables: files, target sets, and the rows that were set aside with the reasons."""
+"""What the pool holds, as figures and tables: files, target sets, held-out files, and rows set aside with reasons."""
 
 from collections import Counter
 from typing import Any
@@ -12,6 +12,7 @@ from pages.parts.tables import table
 from pages.parts.words import count, plain, shorten, size
 
 PER_PAGE = 100
+ROLE_WORDS = {"heldout": "held-out"}
 
 
 def figures(project: Project) -> None:
@@ -57,6 +58,18 @@ def targets(project: Project) -> None:
     table([{"Target set": t.name, "Samples": t.rows, "Set aside": t.bad} for t in found])
 
 
+def heldout(project: Project) -> None:
+    """The held-out files and their sizes."""
+    found = reads.by_state(project, "heldout")
+    if not found:
+        empty(
+            "No held-out file yet",
+            "Choose “A held-out file” above and add what you will evaluate on; the pool is checked for copies of it.",
+        )
+        return
+    table([{"Held-out file": each.name, "Samples": each.rows, "Set aside": each.bad} for each in found])
+
+
 def set_aside(project: Project) -> None:
     """The rows that could not be used: file, line, reason and how they begin."""
     total = _set_aside_total(project)
@@ -98,7 +111,7 @@ def _set_aside_total(project: Project) -> int:
 
 
 def _file(record: Any) -> dict[str, Any]:
-    role = record.role if record.role == "pool" else f"{record.role} {record.set_name}".strip()
+    role = f"{ROLE_WORDS.get(record.role, record.role)} {record.set_name}".strip()
     return {
         "File": shorten(str(record.path), 90),
         "Part of": role,

@@ -2,33 +2,38 @@
 
 import streamlit as st
 
-from pages.parts import chips, run_choice, select_form, select_view
+from pages.parts import approval, chips, reads, run_choice, select_form, select_view
 from pages.parts.mistakes import errors_shown
 from pages.parts.proposing import proposed
-from pages.parts.shell import open_page
+from pages.parts.shell import empty, open_page
 
 with open_page(
     "Select",
     "Choose the subset by size and strategy. Approved samples are always in, rejected ones never.",
-    needs=("project", "pool", "run"),
+    needs=("project", "pool"),
 ) as project:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        view = run_choice.choose(project)
-    run_choice.coverage(project, view)
-    chips.bar(project, view, key="select")
+    scored = bool(reads.by_state(project, "runs"))
+    if not scored:
+        empty("Nothing has been scored yet", "Score the pool first: one click with the built-in model.", "Score")
+        if not reads.by_state(project, "selections"):
+            st.stop()
     with errors_shown():
-        wish = select_form.wish(project, view)
-        proposal = proposed(project, view, wish) if select_form.possible(project, wish) else None
-        if proposal is not None:
-            select_view.figures(project, view, proposal)
-            blocks = select_view.blocks(proposal)
-            tabs = st.tabs(list(blocks), key="select_tabs", on_change="rerun")
-            for tab, block in zip(tabs, blocks.values()):
-                if tab.open:
-                    with tab:
-                        block(project, view, proposal)
-            select_view.save(project, view, proposal)
+        if scored:
+            with st.container(horizontal=True, vertical_alignment="bottom"):
+                view = run_choice.choose(project)
+            run_choice.coverage(project, view)
+            chips.bar(project, view, key="select")
+            wish = select_form.wish(project, view)
+            proposal = proposed(project, view, wish) if select_form.possible(project, wish) else None
+            if proposal is not None:
+                select_view.figures(project, view, proposal)
+                blocks = select_view.blocks(proposal)
+                for tab, block in zip(st.tabs(list(blocks), key="select_tabs", on_change="rerun"), blocks.values()):
+                    if tab.open:
+                        with tab:
+                            block(project, view, proposal)
+                select_view.save(project, view, proposal)
 
     st.subheader("Saved selections", anchor=False)
     with errors_shown():
-        select_view.saved(project)
+        approval.desk(project)

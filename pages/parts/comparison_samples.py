@@ -6,7 +6,7 @@ scores, so that the filter finds exactly the samples of the list. Notation as in
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,14 +15,13 @@ import streamlit as st
 from engine.curation import agreement, crossing
 from engine.curation.agreement import Pair
 from engine.curation.crossing import Density, Region
-from engine.data.samples import prompt_text
 from engine.store.project import Project
-from pages.parts import colours, filters, paged, reads, state
+from pages.parts import colours, filters, paged, reads, row_list, state
 from pages.parts.charts import CONFIG, LAYOUT, OCHRE
 from pages.parts.comparison import axis_name
 from pages.parts.run_choice import View
 from pages.parts.shell import PAGES
-from pages.parts.words import count, plain, score, shorten
+from pages.parts.words import count, score, shorten
 
 LISTED = 1000  # of the largest disagreements
 APART, BOTH, FIRST, SECOND, DRAWN = "apart", "both", "first", "second", "drawn"
@@ -86,7 +85,7 @@ def _picture(
         ends = [float(edges[0]), float(edges[-1])]
         axis(range=ends[::-1] if by_rank else ends, zeroline=False)
     key = f"density_{one.record.name}_{two.record.name}_{one.column}_{by_rank}_{box}"
-    mode = "box" if box else "points"
+    mode: Literal["box", "points"] = "box" if box else "points"
     event = st.plotly_chart(figure, config=CONFIG, key=key, on_select="rerun", selection_mode=mode)
     beyond = f" {count(shown.outside, 'sample')} beyond the picture lie at its edges." if shown.outside else ""
     best = " The best are at the top right." if by_rank else ""
@@ -201,34 +200,11 @@ def _filter_button(one: View, two: View, region: Region, number: int, *, by_rank
 def _table(project: Project, found: Pair, one: View, two: View, at: np.ndarray) -> None:
     """One page of samples; ticking a line offers to open it in Review."""
     rows = found.rows[at]
-    decisions = reads.decisions(project)
-    ranks = [reads.ranks(project, v.scores.artifact, v.column)[rows] for v in (one, two)]
-    marked = [np.asarray(v.values)[rows] for v in (one, two)]
     first, second = shorten(one.record.name, 30), shorten(two.record.name, 30)
     second = f"{second} " if first == second else second
-    lines = [
-        {
-            "Sample": shorten(stored.id, 40),
-            f"Rank in {first}": int(ranks[0][i]),
-            f"Rank in {second}": int(ranks[1][i]),
-            f"Score in {first}": score(float(marked[0][i])),
-            f"Score in {second}": score(float(marked[1][i])),
-            "Decision": filters.decision_name(int(decisions[row])),
-            "Prompt": shorten(prompt_text(stored.messages), 120),
-        }
-        for i, (row, stored) in enumerate(zip(rows.tolist(), reads.samples(project, rows.tolist())))
-    ]
-    ranked = (f"Rank in {first}", f"Rank in {second}")
-    whole = {name: st.column_config.NumberColumn(format="localized") for name in ranked}
-    event = st.dataframe(lines, hide_index=True, on_select="rerun", selection_mode="single-row", key="comparing_rows",
-                         column_config=whole)  # fmt: skip
-    chosen = [line for line in event["selection"]["rows"] if line < len(rows)]
-    if not chosen:
-        st.caption("Tick the box before a line to open that sample in Review.")
-        return
-    sample = reads.sample(project, int(rows[chosen[0]]))
-    if st.button(
-        plain(f"Open {shorten(sample.id, 40)} in Review"), key="comparing_open", icon=":material/rate_review:"
-    ):
-        state.put("sample", sample.id)
-        st.switch_page(next(path for path, name, _ in PAGES if name == "Review"))
+    further: dict[str, list[Any]] = {}
+    for view, name in ((one, first), (two, second)):
+        further[f"Rank in {name}"] = reads.ranks(project, view.scores.artifact, view.column)[rows].tolist()
+    for view, name in ((one, first), (two, second)):
+        further[f"Score in {name}"] = [score(float(value)) for value in np.asarray(view.values)[rows]]
+    row_list.draw(project, rows, further, key="comparing_rows", readable=False)

@@ -1,4 +1,4 @@
-"""The Select page's blocks: the proposal in figures, curve and tables, saving it, approving it."""
+"""The Select page's blocks: the proposal in figures, curve and tables, and saving it."""
 
 from typing import Any
 
@@ -7,15 +7,12 @@ import streamlit as st
 
 from engine.data.samples import prompt_text
 from engine.runs.choosing import described
-from engine.selection.curve import curve_of
-from engine.selection.menu import STRATEGIES
 from engine.store.project import Project
 from pages.parts import choosing, filters, gain_curve, reads, state
 from pages.parts.choosing import Proposal
 from pages.parts.run_choice import View, describe
-from pages.parts.shell import empty, link
 from pages.parts.tables import table
-from pages.parts.words import count, moment, plain, score, shorten
+from pages.parts.words import count, plain, score, shorten
 
 SHOWN = 200
 FEW = 0.1  # of the chosen rows: below so many effective ones the weights are warned of
@@ -182,68 +179,3 @@ def spec_of(project: Project, view: View, proposal: Proposal) -> dict[str, Any]:
         **({"notes": list(proposal.notes)} if proposal.notes else {}),
         "filters": [[part.kind, part.subject, *part.values] for part in asked.within],
     }
-
-
-def saved(project: Project) -> None:
-    """The saved selections, and the approval of a draft as a whole."""
-    found = reads.by_state(project, "selections")
-    if not found:
-        empty("No selection saved yet", "Save the proposal above under a name; it stays a draft until it is approved.")
-        return
-    table([_line(selection) for selection in reversed(found)])
-    _saved_curve(found)
-    drafts = [s for s in reversed(found) if s.state == "draft"]
-    if drafts:
-        _approve(project, drafts)
-    link("Export", "Export a selection")
-
-
-def _saved_curve(found: list[Any]) -> None:
-    """The gain curve of one saved selection, where its strategy tells."""
-    curves = {_title(s): s for s in reversed(found) if s.gains is not None}
-    if not curves:
-        return
-    title = st.selectbox("Gain curve of", list(curves), index=None, placeholder="None", key="select_saved_curve")
-    curve = curve_of(curves[title].gains) if title else None
-    if curve is not None:
-        gain_curve.draw(curve, "select_saved_curve_chart")
-    elif title:
-        st.caption("Its samples gained nothing.")
-
-
-def _title(selection: Any) -> str:
-    return f"{selection.name}, version {selection.version} ({count(len(selection.rows), 'sample')})"
-
-
-def _approve(project: Project, drafts: list[Any]) -> None:
-    with st.form("select_approve", border=True, clear_on_submit=True):
-        one, two, three = st.columns([2, 3, 2], vertical_alignment="bottom")
-        titles = {_title(s): s for s in drafts}
-        title = one.selectbox("Draft", list(titles))
-        note = two.text_input("Note", max_chars=500, placeholder="what was checked, by whom")
-        if three.form_submit_button(plain(f"Approve as {state.author()}"), width="stretch", icon=":material/verified:"):
-            chosen = titles[title]
-            kept = project.approve_selection(chosen.name, by=state.author(), note=note.strip(), version=chosen.version)
-            state.notify(f"{kept.name}, version {kept.version}, is approved and frozen.")
-            st.rerun()
-
-
-def _line(selection: Any) -> dict[str, Any]:
-    spec = selection.spec
-    return {
-        "Selection": selection.name,
-        "Version": selection.version,
-        "State": selection.state,
-        "Samples": len(selection.rows),
-        "Run": selection.run or "–",
-        "Strategy": _strategy(spec.get("strategy", "–")),
-        "Size asked": spec.get("size", "–"),
-        "Saved": f"{moment(selection.created)} by {selection.by}",
-        "Approved": f"{moment(selection.approved_at)} by {selection.approved_by}" if selection.approved_by else "–",
-        "Note": selection.note,
-    }
-
-
-def _strategy(name: str) -> str:
-    """A strategy in words; as it was written where it is not on the menu."""
-    return STRATEGIES[name].title if name in STRATEGIES else name

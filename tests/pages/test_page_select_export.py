@@ -207,7 +207,8 @@ def test_every_covering_strategy_proposes_and_keeps_its_curve(
     assert not {7, 31, 59} & set(kept.rows.tolist())
     assert (kept.spec["strategy"], kept.spec["map"]) == (strategy, project.latest_map().artifact)
     test = pages.open("6_Select.py", project)
-    test.selectbox(key="select_saved_curve").select_index(0).run()
+    test.session_state["approval_tabs"] = "Gain curve"
+    test.run()
     assert not test.exception
     assert test.get("plotly_chart")
 

@@ -1,0 +1,200 @@
+"""The desk of saved selections: all versions, the approver's sheet of one, what may happen to it, what has.
+
+    draft → proposed → approved, or returned with a note (`engine.store.selection_events`)
+
+The buttons offer what the state allows and nothing else; the engine refuses the rest, as where two people act at once.
+The figures of the sheet are kept with a proposal and an approval.
+"""
+
+from typing import Any
+
+import streamlit as st
+
+from engine.curation.sheet import sheet
+from engine.selection.curve import curve_of
+from engine.selection.menu import STRATEGIES
+from engine.store.project import Project
+from engine.store.selections import Selection
+from pages.parts import approval_sheet, gain_curve, paged, reads, row_list, state, versions
+from pages.parts.mistakes import errors_shown
+from pages.parts.shell import empty, link
+from pages.parts.tables import table
+from pages.parts.words import count, moment, plain, shorten
+
+SHOWN = 100
+COLOURS = {"draft": "gray", "proposed": "blue", "approved": "green", "returned": "orange"}
+_CHOICE = "ts_approval"
+
+
+def desk(project: Project) -> None:
+    """Everything about saved selections; an empty state where there is none."""
+    found = list(reversed(reads.by_state(project, "selections")))
+    if not found:
+        empty("No selection saved yet", "Save a proposal under a name; it stays a draft until it is approved.")
+        return
+    chosen = _choose(project, found)
+    blocks: dict[str, Any] = {
+        "Sheet": lambda: approval_sheet.draw(project, chosen, sheet_of(project, chosen)),
+        "Samples": lambda: _samples(project, chosen),
+        "What changed": lambda: versions.compare(project, chosen, found),
+        "History": lambda: _history(chosen),
+    }
+    if chosen.gains is not None:
+        blocks["Gain curve"] = lambda: _curve(chosen)
+    blocks["All selections"] = lambda: _all(found)
+    with st.container(border=True):
+        _head(chosen)
+        with errors_shown():
+            _actions(project, chosen)
+    for tab, block in zip(st.tabs(list(blocks), key="approval_tabs", on_change="rerun"), blocks.values()):
+        if tab.open:
+            with tab, errors_shown():
+                block()
+
+
+def sheet_of(project: Project, selection: Selection) -> dict[str, Any]:
+    """The approver's sheet as things stand, kept until the catalogue changes."""
+    facts = reads.facts(project)
+    return reads.by_stamp(project, "sheet", lambda: sheet(facts, selection), selection.name, selection.version)
+
+
+def title(selection: Selection) -> str:
+    """A version in words; not escaped."""
+    return f"{shorten(selection.name, 50)}, version {selection.version}"
+
+
+def _choose(project: Project, found: list[Selection]) -> Selection:
+    """Draw the choice of a version: what waits for approval goes first, else what was saved last."""
+    names = {(s.name, s.version): s for s in found}
+    kept = st.session_state.get(_CHOICE, {})
+    if kept.get("project") != str(project.path) or kept.get("saved") != len(found) or kept.get("is") not in names:
+        waiting = next((s for s in found if s.state == "proposed"), found[0])
+        best = found[0] if kept.get("project") == str(project.path) and kept.get("saved") != len(found) else waiting
+        kept = {"project": str(project.path), "saved": len(found), "is": (best.name, best.version)}
+        st.session_state[_CHOICE] = kept
+    st.session_state["approval_choice"] = kept["is"]
+    st.selectbox(
+        "Selection", list(names), key="approval_choice", on_change=_keep, width=520,
+        format_func=lambda key: f"{title(names[key])} ({count(len(names[key].rows), 'sample')}, {names[key].state})",
+    )  # fmt: skip
+    return names[kept["is"]]
+
+
+def _keep() -> None:
+    st.session_state[_CHOICE]["is"] = st.session_state["approval_choice"]
+
+
+def _head(chosen: Selection) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{plain(title(chosen))}**", width="content")
+        st.badge(chosen.state, color=COLOURS[chosen.state])  # type: ignore[arg-type]
+    st.caption(plain(f"Saved {moment(chosen.created)} by {chosen.by}. {standing(chosen)}"))
+
+
+def standing(chosen: Selection) -> str:
+    """Where a version stands, in a sentence; not escaped."""
+    if not chosen.events:
+        return "A draft: nobody has proposed it yet."
+    last = chosen.events[-1]
+    said = f"{last.kind.capitalize()} {moment(last.at)} by {last.by}"
+    remark = f" ({chosen.remark})" if chosen.remark else ""
+    return f"{said}{remark}{f': “{last.note}”' if last.note else ''}."
+
+
+def _actions(project: Project, chosen: Selection) -> None:
+    """The note and the buttons that the state allows."""
+    if chosen.state == "approved":
+        link("Export", "Export it")
+        return
+    with st.form(f"approval_act_{chosen.name}_{chosen.version}", border=False, clear_on_submit=False):
+        needed = {"proposed": "what was checked; why, if it is returned", "returned": "what answers the return"}
+        note = st.text_area("Note", max_chars=2000, height=70, placeholder=needed.get(chosen.state, "what was checked"))
+        with st.container(horizontal=True):
+            author = shorten(state.author(), 40)
+            pressed = [
+                (act, st.form_submit_button(plain(label.format(author=author)), icon=icon, type=kind))  # type: ignore[arg-type]
+                for act, label, icon, kind in _BUTTONS[chosen.state]
+            ]
+    if chosen.state == "draft":
+        st.caption("Approved without a proposal, it says so in the manifest.")
+    for act, is_pressed in pressed:
+        if is_pressed:
+            _happen(project, chosen, act, note.strip())
+
+
+_PROPOSE, _APPROVE, _RETURN = ":material/send:", ":material/verified:", ":material/undo:"
+_BUTTONS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
+    "draft": (("propose", "Propose for approval", _PROPOSE, "primary"),
+              ("approve", "Approve as {author}", _APPROVE, "secondary")),
+    "proposed": (("approve", "Approve as {author}", _APPROVE, "primary"),
+                 ("return", "Return with the note", _RETURN, "secondary")),
+    "returned": (("propose", "Propose again", _PROPOSE, "primary"),),
+}  # fmt: skip
+
+
+def _happen(project: Project, chosen: Selection, act: str, note: str) -> None:
+    who: dict[str, Any] = {"by": state.author(), "note": note, "version": chosen.version}
+    if act == "return":
+        project.return_selection(chosen.name, **who)
+        state.notify(f"{title(chosen)}, is returned with your note.", "info")
+    elif act == "propose":
+        project.propose_selection(chosen.name, **who, details=sheet_of(project, chosen))
+        state.notify(f"{title(chosen)}, waits for approval.")
+    else:
+        project.approve_selection(chosen.name, **who, details=sheet_of(project, chosen))
+        state.notify(f"{title(chosen)}, is approved and frozen.")
+    st.rerun()
+
+
+def _samples(project: Project, chosen: Selection) -> None:
+    """All chosen rows, page by page, in the order taken where it is known, with why each is in."""
+    rows = chosen.rows if chosen.order is None else chosen.order
+    part = rows[paged.part("approval_rows", len(rows), owner=(str(project.path), chosen.name, chosen.version))]
+    at = part.searchsorted(part) if len(chosen.rows) == 0 else chosen.rows.searchsorted(part)
+    further: dict[str, list[Any]] = {"Pool row": part.tolist()}
+    if chosen.reasons is not None:
+        further["Why"] = [shorten(str(reason), 80) for reason in chosen.reasons[at]]
+    if chosen.weights is not None:
+        further["Weight"] = [round(float(weight), 4) for weight in chosen.weights[at]]
+    row_list.draw(project, part, further, key="approval_rows_table")
+    if chosen.reasons is None:
+        st.caption("Why each sample is in was not kept: the selection was saved by an earlier version.")
+
+
+def _history(chosen: Selection) -> None:
+    lines = [{"When": moment(chosen.created), "What": "saved as a draft", "Who": chosen.by, "Note": ""}]
+    lines += [{"When": moment(e.at), "What": e.kind, "Who": e.by, "Note": e.note} for e in chosen.events]
+    table(lines)
+    if chosen.remark:
+        st.caption(plain(chosen.remark.capitalize() + "."))
+
+
+def _curve(chosen: Selection) -> None:
+    """What each sample added, one after the other."""
+    curve = None if chosen.gains is None else curve_of(chosen.gains)
+    if curve is None:
+        st.caption("Its samples gained nothing.")
+    else:
+        gain_curve.draw(curve, "approval_curve")
+
+
+def _all(found: list[Selection]) -> None:
+    table([_line(selection) for selection in found[:SHOWN]])
+    if len(found) > SHOWN:
+        st.caption(f"The latest {SHOWN} of {len(found):,}; the command selections lists all.")
+
+
+def _line(selection: Selection) -> dict[str, Any]:
+    spec = selection.spec
+    strategy = str(spec.get("strategy", "–"))
+    return {
+        "Selection": selection.name,
+        "Version": selection.version,
+        "State": selection.state,
+        "Samples": len(selection.rows),
+        "Run": selection.run or "–",
+        "Strategy": STRATEGIES[strategy].title if strategy in STRATEGIES else strategy,
+        "Size asked": str(spec.get("size", "–")),
+        "Saved": f"{moment(selection.created)} by {selection.by}",
+        "Stands": standing(selection) if selection.events else "–",
+    }

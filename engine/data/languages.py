@@ -95,7 +95,9 @@ class Languages:
         sure = np.bincount(labels[chances >= SURE], minlength=len(self._codes))
         main = int(sure[1:].argmax()) + 1 if len(sure) > 1 else 0
         known = (chances >= SURE) | ((labels == main) & (chances >= LIKELY))
-        return np.where(known, labels, 0).astype(np.int32), list(self._codes)
+        names, codes = list(self._codes), np.where(known, labels, 0)
+        there = np.flatnonzero(np.bincount(codes, minlength=len(names)))
+        return np.searchsorted(there, codes).astype(np.int32), [names[at] for at in there.tolist()]
 
     def _likeliest(self, text: str) -> tuple[int, float]:
         if not text:

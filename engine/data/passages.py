@@ -15,6 +15,8 @@ from engine.data.contamination import gram_sizes
 
 _WORD = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff]+|[^A-Za-z0-9_\s\x80-\U0010ffff]")
 Span = tuple[int, int]
+Word = tuple[str, int, int]
+"""A word in small letters, and where it begins and ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +33,38 @@ class Passages:
         return bool(self.sample)
 
 
-def shared_passages(sample: str, item: str) -> Passages:
+def shared_passages(sample: str, item: str, *, prompt: int = 0) -> Passages:
     """The passages that both texts hold; case, white space and the places of line breaks do not matter.
 
+    The item's first `prompt` characters are its prompt, which is looked for by itself too, in runs of its own length.
     An item of fewer than three words shares nothing.
     """
     of_sample, of_item = list(_words(sample)), list(_words(item))
+    asked = [word for word in of_item if word[2] <= prompt]
+    found = [_shared(of_sample, unit) for unit in ([of_item, asked] if asked else [of_item])]
+    shared = [each for each in found if each.shared] or found[:1]
+    spans = (_merged([s for each in shared for s in each.sample]), _merged([s for each in shared for s in each.item]))
+    return Passages(*spans, min(each.n for each in shared))
+
+
+def _shared(of_sample: list[Word], of_item: list[Word]) -> Passages:
     n = int(gram_sizes(np.array([len(of_item)]))[0])
     if not n or len(of_sample) < n:
         return Passages((), (), n)
     runs_s, runs_i = _runs(of_sample, n), _runs(of_item, n)
     both = set(runs_s) & set(runs_i)
     return Passages(_spans(of_sample, runs_s, both, n), _spans(of_item, runs_i, both, n), n)
+
+
+def _merged(spans: list[Span]) -> tuple[Span, ...]:
+    """Spans that touch or overlap as one, ascending."""
+    found: list[Span] = []
+    for begin, end in sorted(spans):
+        if found and begin <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((begin, end))
+    return tuple(found)
 
 
 def pieces(text: str, spans: tuple[Span, ...], *, around: int, most: int) -> list[list[tuple[str, bool]]]:
@@ -69,19 +91,17 @@ def _excerpt(text: str, group: list[Span], around: int) -> list[tuple[str, bool]
     return [part for part in found if part[0]]
 
 
-def _words(text: str) -> Iterator[tuple[str, int, int]]:
+def _words(text: str) -> Iterator[Word]:
     for match in _WORD.finditer(text):
         yield match.group().lower(), match.start(), match.end()
 
 
-def _runs(words: list[tuple[str, int, int]], n: int) -> list[tuple[str, ...]]:
+def _runs(words: list[Word], n: int) -> list[tuple[str, ...]]:
     texts = [word for word, _, _ in words]
     return list(zip(*(texts[at:] for at in range(n))))
 
 
-def _spans(
-    words: list[tuple[str, int, int]], runs: list[tuple[str, ...]], both: set[tuple[str, ...]], n: int
-) -> tuple[Span, ...]:
+def _spans(words: list[Word], runs: list[tuple[str, ...]], both: set[tuple[str, ...]], n: int) -> tuple[Span, ...]:
     found: list[Span] = []
     last = -1  # the last word of the stretch so far
     for at, run in enumerate(runs):

@@ -42,7 +42,8 @@ _MADE_UP_USERS = _set(
 )
 
 _NATIONAL = re.compile(
-    r"(?<![\w.+\-*/=$£€<>,])(?:\+?1[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\w\-*/=<>]|[.,]\d)"
+    r"(?<![\w.+\-*/=$£€<>,])(?<![+\-*/=] )(?:\+?1[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}"
+    r"(?![\w\-*/=<>]|[.,]\d| [+*/=])"
 )
 _INTERNATIONAL = re.compile(r"(?<![\w.+\-*/=)\]])\+[1-9]\d{0,2}[-. ]?\(?\d[\d\-. ()]{5,16}\d(?![\w*/=]|\.\d)")
 _NAMED_PHONE = re.compile(
@@ -72,7 +73,7 @@ _EVERYBODYS = _set(
 """Public name servers and the addresses that examples like to write."""
 
 _CARD = re.compile(
-    r"(?<![\w.+\-*/])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -])\d{6}\2\d{5}|\d{15,16})(?![\w*/]|[.-]\d)"
+    r"(?<![\w.+\-*/])(?<!\d )(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -])\d{6}\2\d{5}|\d{15,16})(?![\w*/]|[.\- ]\d)"
 )
 _CARD_WORD = re.compile(r"(?i)card|visa|mastercard|amex|american express|credit|debit|cvv|payment")
 _ISSUERS = re.compile(r"4|5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[47]|6011|65")
@@ -141,7 +142,7 @@ def _phones(text: str, *, every: bool = False) -> list[str]:
         found += _all(_INTERNATIONAL, text, lambda match: _is_phone(match.group(), None), every)
     if every or not found:
         found += _all(_NAMED_PHONE, text, lambda match: any(_is_phone(match.group(1), r) for r in _REGIONS), every)
-    return list(dict.fromkeys(found))
+    return [one for at, one in enumerate(found) if not any(other in one for other in found[:at])]
 
 
 def _is_phone(text: str, region: str | None) -> bool:

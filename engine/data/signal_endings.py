@@ -27,7 +27,8 @@ _SENTENCE = re.compile(r"[.!?…]['\"”)]*\s")
 CODE_LINE = re.compile(
     r"^\s*(?:def |class |import |from \w+ import|return\b|for .*[:{]$|while .*[:{]$|if .*[:{]$|else\b|elif |print\(|"
     r"#include|using |public |private |const |let |var |function\b|SELECT |INSERT |UPDATE |<\w+|</|[}\])]|.*[;{]$|"
-    r"[\w.\[\]\"']+ = \S|\w[\w.]*\(.*\)$|//|/\*|\$ )",
+    r"[\w.\[\]\"']+ = \S|\w[\w.]*\(.*\)$|//|/\*|\$ |#!/|(?:FROM|WHERE|(?:INNER |LEFT |RIGHT )?JOIN|GROUP BY|ORDER BY|"
+    r"HAVING|LIMIT) |(?:find|grep|awk|sed|echo|sort|curl|mv|cp|rm|mkdir|chmod|tar|du|ls|cat|cd|wc) [-./~*\"'${(])",
 )
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _STRING = re.compile(r"`[^`]*`|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"")
@@ -80,8 +81,8 @@ def _open_brackets(text: str) -> bool:
 def _prose(text: str) -> Verdict:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last, words = lines[-1], lines[-1].split()
-    if not re.search(r"\w", last):
-        return WHOLE  # a rule, a border, a row of brackets
+    if not re.search(r"\w", last) or last.endswith("*/"):
+        return WHOLE  # a rule, a border, a row of brackets, the end of a comment
     if (text.endswith(_DANGLING) and not _ADDRESS.search(last)) or _dangles(words):
         return CUT
     if _open_brackets(last) and len(words) >= SHORTEST_PROSE:

@@ -63,7 +63,7 @@ def _side_by_side(project: Project, row: int, match: Match) -> None:
     column, sample = match.column, reads.sample(project, row)
     item = _item(project, column, match.item)
     one, other = (cut(f"{prompt_text(m)}\n{response_text(m)}") for m in (sample.messages, item.messages))
-    shared = shared_passages(one, other)
+    shared = shared_passages(one, other, prompt=len(prompt_text(item.messages)))
     value = percent(match.value, 0) if column.unit != "cosine" else f"{match.value:.2f}"
     with st.container(border=True, key=f"passages_{column.array}_{column.role}_{match.item}"):
         st.markdown(f"**{plain(column.title)}: {value}**")

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
+from engine.errors import EngineError
 from pages.parts import approval, chips, reads, run_choice, select_form, select_view
-from pages.parts.mistakes import errors_shown
+from pages.parts.mistakes import errors_shown, show_error
 from pages.parts.proposing import proposed
 from pages.parts.shell import empty, open_page
 
@@ -23,8 +24,14 @@ with open_page(
                 view = run_choice.choose(project)
             run_choice.coverage(project, view)
             chips.bar(project, view, key="select")
-            wish = select_form.wish(project, view)
-            proposal = proposed(project, view, wish) if select_form.possible(project, wish) else None
+            choice = select_form.asked(project, view)
+            proposal = None
+            if select_form.possible(project, choice):
+                try:
+                    proposal = proposed(project, view, choice)
+                except EngineError as error:
+                    show_error(error)
+                    select_view.lacking(project, view, choice)
             if proposal is not None:
                 select_view.figures(project, view, proposal)
                 blocks = select_view.blocks(proposal)

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from engine.selection.curve import Curve
+from engine.selection.curve import Curve, Ranked
 from pages.parts.charts import CONFIG, GREY, LAYOUT, OCHRE, TEAL
 from pages.parts.words import plain
 
@@ -24,6 +24,32 @@ def draw(curve: Curve, key: str) -> None:
                        hovertemplate="knee: %{x:,} samples, %{y:.1%}<extra></extra>")  # fmt: skip
     figure.update_layout(**LAYOUT, height=280, xaxis_title="samples, in the order chosen", yaxis_title="share gained")
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    st.plotly_chart(figure, config=CONFIG, key=key)
+
+
+def draw_ranked(curve: Ranked, key: str) -> None:
+    """The sum of the highest scores, with the knee, the rows chosen and rows drawn at random, under the sentence."""
+    st.markdown(plain(curve.sentence))
+    m = len(curve.shares)
+    shown = np.union1d(np.geomspace(1, m, min(m, POINTS)).round().astype(np.int64), [curve.knee, min(curve.count, m)])
+    figure = go.Figure()
+    last = curve.shares[-1] * 1.0
+    figure.add_scatter(x=[0, m], y=[0, last], mode="lines", line={"color": GREY, "dash": "dot"}, name="at random",
+                       hoverinfo="skip")  # fmt: skip
+    figure.add_scatter(x=shown.astype(np.float32), y=curve.shares[shown - 1], mode="lines", line_color=TEAL,
+                       name="best first", hovertemplate="best %{x:,}: %{y:.1%}<extra></extra>")  # fmt: skip
+    figure.add_vline(x=curve.count, line_color=GREY, line_width=1)
+    marks = (("knee", curve.knee, curve.shares[curve.knee - 1], OCHRE, "circle"),
+             ("this selection", curve.count, curve.chosen, TEAL, "diamond"),
+             ("as many at random", curve.count, curve.random, GREY, "circle"))  # fmt: skip
+    for name, at, share, colour, symbol in marks:
+        figure.add_scatter(
+            x=[at], y=[share], mode="markers", name=name, marker={"color": colour, "size": 11, "symbol": symbol},
+            hovertemplate=name + ": %{x:,} samples, %{y:.1%}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(**{**LAYOUT, "showlegend": True}, height=300, legend={"orientation": "h", "y": 1.12},
+                         xaxis_title="samples, best first", yaxis_title="share of positive scores")  # fmt: skip
+    figure.update_yaxes(tickformat=".0%")
     st.plotly_chart(figure, config=CONFIG, key=key)
 
 

@@ -31,6 +31,12 @@ def keep(prefix: str, owner: str, *, without: Sequence[str] = ()) -> None:
     )
 
 
+def preset(key: str, value: Any) -> None:
+    """Give a widget that has no value yet its first one; in this way a value can also be restored to it."""
+    if key not in st.session_state:
+        st.session_state[key] = value
+
+
 def _of(prefix: str, owner: str) -> dict[str, Any]:
     found = st.session_state.setdefault(_KEPT, {})
     if found.get(prefix, ("", {}))[0] != owner:

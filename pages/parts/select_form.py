@@ -1,9 +1,11 @@
-"""What a selection is asked to be, on the Select page: size, strategy, its settings in one row, what stays out.
+"""What a selection is asked to be, on the Select page: size, strategy and its settings in one row.
 
+Guards and quotas are `select_limits`'.
 Titles, explanations and which settings matter come from the engine's menu of strategies. Does not choose.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -13,12 +15,19 @@ from engine.runs.learnt_likeness import has_network
 from engine.selection.menu import GREEDY_NAMES, LIKENESS_NAMES, STRATEGIES, STRATEGY_NAMES, Need
 from engine.selection.submodular import LAZY_UP_TO
 from engine.store.project import Project
-from pages.parts import choosing, filters, reads, state
-from pages.parts.choosing import Wish
+from pages.parts import filters, kept, reads, select_limits, state
+from pages.parts.kept import preset
 from pages.parts.run_choice import View
 from pages.parts.shell import empty
 from pages.parts.words import plain
 
+PREFIX = "select_"
+_KEPT_KEYS = {
+    f"{PREFIX}{name}"
+    for name in (
+        "size", "strategy", "targets", "tradeoff", "among", "kernel", "greedy", "seed", "guards", "keep", "within"
+    )
+}  # fmt: skip
 _SEARCHES = {"auto": "By size of the pool", "lazy": "Lazy, exact", "stochastic": "Random candidates, faster"}
 _LIKENESS = {"map": "Features of the map", "network": "Influence, by the run's network"}
 # what is missing, in words: heading, what to do, and the page that does it
@@ -33,37 +42,43 @@ _ABSENT: dict[Need, tuple[str, str, str]] = {
 }
 
 
-def wish(project: Project, view: View) -> Wish:
+def asked(project: Project, view: View) -> Choice:
     """The inputs of a selection. Raises `EngineError` for settings out of range."""
+    kept.restore(PREFIX, str(project.path))
     left, right = st.columns([1, 3], vertical_alignment="bottom")
+    preset("select_size", "10%")
     size = left.text_input(
-        "Size", "10%", key="select_size", help="A number of samples such as 500, or a share such as 10%."
-    )
+        "Size", key="select_size",
+        help="A number of samples such as 500, a share such as 10%, or what they may hold together: 200k tokens or "
+        "80k words. Such a budget takes samples in the strategy's order, each that still fits.",
+    )  # fmt: skip
     strategy = right.selectbox(
         "Strategy", STRATEGY_NAMES, format_func=lambda name: STRATEGIES[name].title, key="select_strategy"
     )
     told = STRATEGIES[strategy]
     st.caption(plain(f"{told.does} {told.when}"))
     settings = _settings(project, view, strategy)
-    guards = st.multiselect(
-        "Leave out", choosing.GUARDS, key="select_guards", placeholder="Nothing",
-        help="Samples with these marks stay out unless a person approved them. Of near-duplicates the first stays.",
-    )  # fmt: skip
+    guards, keep = select_limits.guards(project)
+    quotas = select_limits.quotas(project)
     within: tuple[filters.Filter, ...] = ()
     if state.active_filters():
-        only = st.toggle("Only samples that pass the filters", value=True, key="select_within")
+        preset("select_within", True)
+        only = st.toggle("Only samples that pass the filters", key="select_within")
         within = state.active_filters() if only else ()
-    return Wish(Choice(size=size.strip(), strategy=strategy, **settings), tuple(guards), within)
+    kept.keep(PREFIX, str(project.path), without=[str(k) for k in st.session_state if str(k) not in _KEPT_KEYS])
+    more: dict[str, Any] = {"guards": guards, "keep": keep, "quotas": quotas, "within": within, "column": view.column}
+    choice = Choice(size=size.strip(), strategy=strategy, **settings, **more)
+    return choice if choice.unit != "tokens" else replace(choice, tokens_by=select_limits.counted(project, view))
 
 
-def possible(project: Project, wish: Wish) -> bool:
+def possible(project: Project, choice: Choice) -> bool:
     """Whether the project has what the strategy needs; where it has not, say what to do."""
     there = {
         "map": lambda: reads.by_state(project, "latest_map") is not None,
         "targets": lambda: bool(reads.by_state(project, "targets")),
         "owned": lambda: reads.by_state(project, "counts").owned > 0,
     }
-    missing = [need for need in wish.choice.needs if need in there and not there[need]()]
+    missing = [need for need in choice.needs if need in there and not there[need]()]
     if missing:
         empty(*_ABSENT[missing[0]])
     return not missing
@@ -82,16 +97,18 @@ def _settings(project: Project, view: View, strategy: str) -> dict[str, Any]:
 
 
 def _among(project: Project, view: View, found: dict[str, Any]) -> str:
+    preset("select_among", 100)
     share = st.number_input(
-        "Among the best, %", 1, 100, 100, step=5, key="select_among", width=190,
+        "Among the best, %", 1, 100, step=5, key="select_among", width=190,
         help="Only the best share by score can be chosen, and is represented; 100: all samples with a score.",
     )  # fmt: skip
     return "" if share == 100 else f"{share}%"
 
 
 def _tradeoff(project: Project, view: View, found: dict[str, Any]) -> float:
+    preset("select_tradeoff", 0.5)
     return st.slider(
-        "Score or coverage", 0.0, 1.0, 0.5, 0.05, key="select_tradeoff", width=240,
+        "Score or coverage", 0.0, 1.0, step=0.05, key="select_tradeoff", width=240,
         help="0 goes by the score alone, 1 by how well the samples represent the others.",
     )  # fmt: skip
 
@@ -99,10 +116,8 @@ def _tradeoff(project: Project, view: View, found: dict[str, Any]) -> float:
 def _targets(project: Project, view: View, found: dict[str, Any]) -> tuple[str, ...]:
     names = [target.name for target in reads.by_state(project, "targets")]
     avoided = view.record.config.get("avoid") or ()
-    default = [name for name in names if name in view.record.targets and name not in avoided]
-    return tuple(
-        st.multiselect("Targets to cover", names, default, key="select_targets", placeholder="Those of the run")
-    )
+    preset("select_targets", [name for name in names if name in view.record.targets and name not in avoided])
+    return tuple(st.multiselect("Targets to cover", names, key="select_targets", placeholder="Those of the run"))
 
 
 def _greedy(project: Project, view: View, found: dict[str, Any]) -> str:
@@ -125,7 +140,10 @@ def _seed(project: Project, view: View, found: dict[str, Any]) -> int | None:
     """The seed, where anything is drawn."""
     search = found.get("greedy")
     drawn = search in (None, "stochastic") or (search == "auto" and reads.pool_size(project) > LAZY_UP_TO)
-    return int(st.number_input("Seed", 0, 2**32 - 1, 0, key="select_seed", width=150)) if drawn else None
+    if not drawn:
+        return None
+    preset("select_seed", 0)
+    return int(st.number_input("Seed", 0, 2**32 - 1, key="select_seed", width=150))
 
 
 _INPUTS: dict[str, Callable[[Project, View, dict[str, Any]], Any]] = {

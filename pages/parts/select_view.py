@@ -1,14 +1,19 @@
-"""The Select page's blocks: the proposal in figures, curve and tables, and saving it."""
+"""The Select page's blocks: the proposal in figures, and what can be seen of it behind tabs; saving it as a draft."""
 
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
+from engine.curation.facts import Facts
 from engine.data.samples import prompt_text
-from engine.runs.choosing import described
+from engine.errors import EngineError
+from engine.runs.choosing import save as keep
+from engine.runs.ground import Ground
+from engine.runs.token_counts import kept_counts
+from engine.runs.why import held_back
 from engine.store.project import Project
-from pages.parts import choosing, filters, gain_curve, reads, state
+from pages.parts import choosing, filters, gain_curve, reads, select_why, state
 from pages.parts.choosing import Proposal
 from pages.parts.run_choice import View, describe
 from pages.parts.tables import table
@@ -17,44 +22,54 @@ from pages.parts.words import count, plain, score, shorten
 SHOWN = 200
 FEW = 0.1  # of the chosen rows: below so many effective ones the weights are warned of
 RUNNERS_UP = 50
+WATCHED = ("leak", "near-duplicate", "looks truncated", filters.SURPRISING)
 
 
 def figures(project: Project, view: View, proposal: Proposal) -> None:
     """The proposal in figures, and what it rests on."""
-    lengths = reads.column(project, "words")
-    chosen = proposal.rows
-    values = np.asarray(view.values)[chosen[chosen < view.scores.covered]]
-    words = int(lengths[chosen].sum())
+    chosen, values = proposal.rows, proposal.ground.score[proposal.rows]
     places = st.columns(4)
-    places[0].metric(
-        "Samples", f"{len(chosen):,}", border=True, help=f"Of {count(len(lengths), 'sample')} in the pool."
-    )
-    places[1].metric(
-        "Words", f"{words:,}", border=True, help="Prompts and responses together; tokens depend on the model."
-    )
+    pool = count(len(proposal.chosen), "sample")
+    places[0].metric("Samples", f"{len(chosen):,}", border=True, help=f"Of {pool} in the pool.")
+    name, number, told = _volume(project, view, proposal)
+    places[1].metric(name, number, border=True, help=plain(told))
     lowest = float(np.nanmin(values)) if np.isfinite(values).any() else float("nan")
     places[2].metric("Lowest score in", score(lowest), border=True, help=plain(describe(view)))
     places[3].metric("Approved by people", f"{choosing.approved_count(project):,}", border=True,
                      help="Always in, whatever their score; rejected samples never are.")  # fmt: skip
     st.caption(plain(describe(view)))
     _weights(view, proposal)
-    if proposal.notes:
-        st.caption(plain(" ".join(proposal.notes)))
+    if proposal.found.notes:
+        st.caption(plain(" ".join(proposal.found.notes)))
     out = ", ".join(f"{number:,} {reason}" for reason, number in proposal.out.items() if number)
     st.caption(plain(f"Out: {out or 'nothing'}."))
     _warn(project, proposal)
 
 
+def _volume(project: Project, view: View, proposal: Proposal) -> tuple[str, str, str]:
+    """What the samples hold: tokens where they were counted or are the budget, else words."""
+    stand, rows = proposal.ground, proposal.rows
+    counted = stand.counted or kept_counts(project, view.record)
+    words = int(reads.column(project, "words")[rows].sum())
+    if counted is None:
+        return "Words", f"{words:,}", "Prompts and responses together; tokens depend on the model."
+    total = f"{int(counted.counts[rows].sum()):,}"
+    of = f" The budget is {stand.budget.said}." if stand.budget.unit == "tokens" else ""
+    name = "Tokens, estimated" if counted.record["by"] == "words" else "Tokens"
+    return name, total, f"Prompts and responses together, {counted.said}; {words:,} words.{of}"
+
+
 def _weights(view: View, proposal: Proposal) -> None:
     """The range of the weights and what they leave of the subset's variety."""
-    if proposal.weights is None:
+    weights = proposal.found.weights
+    if weights is None:
         return
     landmarks = choosing.second_order(view)
     order = f"to second order, with the curvature of {count(landmarks, 'landmark')}" if landmarks else "to first order"
-    low, high = float(proposal.weights.min()), float(proposal.weights.max())
     said = (
-        f"Weights {order}, from {low:.2g} to {high:.2g}, 1 on average: as varied as {proposal.effective:,.0f} samples "
-        "of equal weight. They are saved with the selection and exported; samples that people approved weigh 1."
+        f"Weights {order}, from {float(weights.min()):.2g} to {float(weights.max()):.2g}, 1 on average: as varied as "
+        f"{proposal.effective:,.0f} samples of equal weight. They are saved with the selection and exported; samples "
+        "that people approved weigh 1."
     )
     st.caption(plain(said))
     if proposal.effective < FEW * len(proposal.rows):
@@ -64,7 +79,7 @@ def _weights(view: View, proposal: Proposal) -> None:
 def _warn(project: Project, proposal: Proposal) -> None:
     """Name what a careful curator would want to know about the chosen rows."""
     found = []
-    for name in ("leak", "near-duplicate", "looks truncated", filters.SURPRISING):
+    for name in WATCHED:
         covered = filters.marked(project, name)
         number = int(covered[proposal.rows[proposal.rows < len(covered)]].sum())
         if number:
@@ -76,7 +91,40 @@ def _warn(project: Project, proposal: Proposal) -> None:
 def blocks(proposal: Proposal) -> dict[str, Any]:
     """What can be seen of the proposal, by title: functions of project, view and proposal."""
     curve = {"Gain curve": gained} if proposal.curve is not None else {}
-    return {**curve, "Composition": composition, "Who is in and why": inside, "Who just missed": outside}
+    quotas = {"Quotas": quota_table} if proposal.ground.limits.groups else {}
+    return {
+        **quotas, **curve, "Composition": composition, "Influence": influence, "Targets": targets,
+        "Who is in and why": inside, "Who just missed": outside, "Why in or out": select_why.ask,
+    }  # fmt: skip
+
+
+def unmet(stand: Ground) -> None:
+    """What each quota lacks where nothing could be chosen."""
+    if stand.limits.groups:
+        _standings(stand, None)
+
+
+def quota_table(project: Project, view: View, proposal: Proposal) -> None:
+    """How each quota stands."""
+    _standings(proposal.ground, proposal.rows)
+
+
+def _standings(stand: Ground, rows: np.ndarray | None) -> None:
+    lines = choosing.quota_lines(stand, rows)
+    lines.sort(key=lambda line: (-line.lacks, line.state != "full"))
+    shown = [
+        {
+            "Group": shorten(line.group, 80),
+            "Bound": f"{line.bound} {line.asked:,} {line.unit}",
+            "In the subset": line.inside,
+            "Can be chosen": line.there,
+            "State": line.state,
+        }
+        for line in lines
+    ]
+    table([{k: v for k, v in row.items() if rows is not None or k != "In the subset"} for row in shown[:SHOWN]])
+    if len(shown) > SHOWN:
+        st.caption(f"The first {SHOWN} of {len(shown):,} bounds, those that lack most first.")
 
 
 def gained(project: Project, view: View, proposal: Proposal) -> None:
@@ -85,31 +133,63 @@ def gained(project: Project, view: View, proposal: Proposal) -> None:
         gain_curve.draw(curve, "select_curve")
 
 
-def composition(project: Project, view: View, proposal: Proposal) -> None:
-    """The subset against the pool by an original field; the same whatever the run in view."""
-    names = reads.by_state(project, "columns")
-    if not names:
-        st.caption("The samples carry no fields to compare by.")
+def influence(project: Project, view: View, proposal: Proposal) -> None:
+    """The sum of scores against the number of samples, beside the best and random ones."""
+    found = choosing.influence(proposal)
+    if found is None:
+        st.caption("No sample that can be chosen has a score above zero, so there is nothing to add up.")
         return
-    field = st.selectbox("By field", names, index=names.index("source") if "source" in names else 0,
-                         key="select_field", width=260)  # fmt: skip
-    rows = choosing.composition(project, proposal.chosen, field)
+    gain_curve.draw_ranked(found, "select_influence")
+
+
+def targets(project: Project, view: View, proposal: Proposal) -> None:
+    """How much of the influence on each target the subset holds."""
+    names, found = choosing.targets_held(project, view, proposal)
+    if not names:
+        st.caption("This run has no target: its scores say how good a sample is by itself.")
+        return
+    least = found.least
+    st.markdown(plain(
+        f"Of the influence that {count(len(proposal.rows), 'sample')} could have on a target at best, the subset holds "
+        f"{100 * float(found.chosen.mean()):.0f} % on average, as many random ones "
+        f"{100 * float(found.random.mean()):.0f} %. It holds least of {shorten(names[least], 60)}: "
+        f"{100 * float(found.chosen[least]):.0f} %."
+    ))  # fmt: skip
+    share = st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
+    order = np.argsort(found.chosen, kind="stable")[:SHOWN].tolist()
+    lines = [
+        {"Target": shorten(names[at], 80), "Held": float(found.chosen[at]), "At random": float(found.random[at])}
+        for at in order
+    ]
+    table(lines, columns={"Held": share, "At random": share})
+
+
+def composition(project: Project, view: View, proposal: Proposal) -> None:
+    """The subset against the pool by any column of categories; the same whatever the run in view."""
+    known = choosing.category_columns(project)
+    names = list(known)
+    first = next((name for name in ("field/source", "cluster") if name in known), names[0])
+    name = st.selectbox(
+        "By", names, index=names.index(first), key="select_field", width=320,
+        format_func=lambda name: f"{known[name].title} ({known[name].group.lower()})",
+    )  # fmt: skip
+    rows = choosing.composition(project, proposal.chosen, name)
     shares = {
-        name: st.column_config.NumberColumn(format="percent") for name in ("Share of the pool", "Share of the subset")
+        name: st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
+        for name in ("Share of the pool", "Share of the subset")
     }
-    shares["Subset against pool"] = st.column_config.NumberColumn(
-        format="%.2f ×", help="1 is as frequent as in the pool."
-    )
-    table(rows[:SHOWN], columns=shares)
+    ratio = st.column_config.NumberColumn(format="%.2f ×", help="1 is as frequent as in the pool.")
+    table([{**line, "Value": shorten(line["Value"], 80)} for line in rows[:SHOWN]],
+          columns={**shares, "Subset against pool": ratio})  # fmt: skip
     if len(rows) > SHOWN:
         st.caption(f"The {SHOWN} most frequent of {len(rows):,} values.")
 
 
 def inside(project: Project, view: View, proposal: Proposal) -> None:
     """Who is in and why: in the order taken, or best first."""
-    taken = proposal.order
+    taken, reasons = proposal.found.order, proposal.found.reasons
     at = _best_first(project, view, proposal) if taken is None else np.searchsorted(proposal.rows, taken)
-    _samples(project, view, proposal.rows[at[:SHOWN]], [proposal.reasons[place] for place in at[:SHOWN]])
+    _samples(project, view, proposal.rows[at[:SHOWN]], [reasons[place] for place in at[:SHOWN]])
     if len(proposal.rows) > SHOWN:
         which = "best" if taken is None else "first"
         st.caption(f"The {which} {SHOWN} of {count(len(proposal.rows), 'sample')}; the export lists all.")
@@ -128,10 +208,13 @@ def outside(project: Project, view: View, proposal: Proposal) -> None:
     if len(rows) == 0:
         st.caption("No other sample could have been chosen.")
         return
-    why = ["next in line", *["below the cut"] * (len(rows) - 1)]
-    if proposal.order is not None:
+    covers = proposal.found.order is not None
+    if covers:
         st.caption("The samples of highest score that are not in: others represent them, or they are unlike the rest.")
-        why = ["not chosen"] * len(rows)
+    otherwise = "not chosen" if covers else "below the cut"
+    why = [held_back(proposal.ground, proposal.found, int(row), otherwise=otherwise) for row in rows]
+    if why[0] == "below the cut":
+        why[0] = "next in line"
     _samples(project, view, rows, why)
 
 
@@ -158,24 +241,19 @@ def save(project: Project, view: View, proposal: Proposal) -> None:
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         name = left.text_input("Name of the selection", "subset", max_chars=100, key="select_name")
         if right.form_submit_button(f"Save {len(proposal.rows):,} as a draft", type="primary", width="stretch"):
-            kept = project.save_selection(
-                name.strip(), spec=spec_of(project, view, proposal), rows=proposal.rows, weights=proposal.weights,
-                order=proposal.order, gains=proposal.gains, by=state.author(),
-            )  # fmt: skip
+            facts: Facts = reads.facts(project)
+            kept = keep(project, view.record, proposal.choice, proposal.ground, proposal.found, facts=facts,
+                        name=name.strip(), by=state.author())  # fmt: skip
             state.notify(
-                f"Saved {kept.name}, version {kept.version}, as a draft. Approve it below to freeze it for training."
+                f"Saved {kept.name}, version {kept.version}, as a draft. Propose it below so that it can be approved."
             )
             st.rerun()
 
 
-def spec_of(project: Project, view: View, proposal: Proposal) -> dict[str, Any]:
-    """How the selection was made, for its record and the manifest."""
-    asked = proposal.wish
-    return {
-        "run": view.record.name,
-        "column": view.column,
-        **described(project, view.record, asked.choice),
-        "left_out": list(asked.guards),
-        **({"notes": list(proposal.notes)} if proposal.notes else {}),
-        "filters": [[part.kind, part.subject, *part.values] for part in asked.within],
-    }
+def lacking(project: Project, view: View, choice: Any) -> None:
+    """Under an error: what each quota lacks, where that can be told."""
+    try:
+        stand = choosing.ground(project, view, choice)
+    except EngineError:
+        return
+    unmet(stand)

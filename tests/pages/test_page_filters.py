@@ -6,9 +6,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from engine.curation import guards
 from engine.errors import EngineError
 from engine.store.project import Project
-from pages.parts import choosing, filters, reads, sample_view
+from pages.parts import filters, reads, sample_view
 from pages.parts.filters import Filter
 
 MAP = "map-0123456789abcdef"
@@ -125,7 +126,7 @@ def test_a_lasso_of_an_older_map_is_refused_not_misapplied(project: Project) -> 
 
 
 def test_the_guard_leaves_the_first_of_a_group_in(project: Project) -> None:
-    barred = choosing.guard(project, ("near-duplicate", "leak"))
+    barred = guards.barred(reads.facts(project), ("near-duplicate", "leak"))
     assert np.flatnonzero(barred).tolist() == [3, 4]
 
 

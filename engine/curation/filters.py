@@ -60,7 +60,9 @@ class Filter:
 
     @property
     def slot(self) -> tuple[str, str]:
-        """What the filter is about; one filter per slot is in force. Lasso and box share theirs."""
+        """What the filter is about; one filter per slot is in force. Lasso and box share theirs, likenesses too."""
+        if self.kind == "similar":
+            return ("similar", "")
         return ("area", "") if self.kind in {"lasso", "box"} else (self.kind, self.subject)
 
 

@@ -104,7 +104,17 @@ def _field(project: Project, column: Column) -> Made:
     found = reads.categories(project, column.title)
     if values.dtype.kind in "iuf" and len(found.names) > FEW_VALUES:
         return _number(project, column)
-    return _names(Filter, "field", column.title, _most_frequent(found))
+    if len(found.names) > MOST_OFFERED:
+        return _many(column, found)
+    return _names(Filter, "field", column.title, found.names)
+
+
+def _many(column: Column, found: reads.Categories) -> Made:
+    """Some of the most frequent values of a field that has many, or a part that its values hold."""
+    part = st.text_input("Contains", key=f"chip_contains_{column.title}", max_chars=200,
+                         help="The field's value holds this text, whatever its case.")  # fmt: skip
+    chosen = _names(Filter, "field", column.title, _most_frequent(found))
+    return Filter("contains", column.title, (part,)) if part else chosen
 
 
 def _number(project: Project, column: Column) -> Made:

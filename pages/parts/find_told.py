@@ -17,9 +17,10 @@ NEXT = {
     "regex": "Mind the case: (?i) at the beginning ignores it.",
 }
 FEATURES = {
-    "sentence": "sentence embeddings, which see a text's meaning",
-    "hidden": "the language model's hidden states, which see wording and form as much as meaning",
-}
+    "sentence": ("sentence embeddings", "They see what a text is about, in its first 256 word pieces."),
+    "hidden": ("hidden states of the map's language model", "They see wording and form as much as meaning. "
+               "A map by the sentence model finds meanings better."),
+}  # fmt: skip
 
 
 def counts(project: Project) -> None:
@@ -28,11 +29,11 @@ def counts(project: Project) -> None:
         if part.kind not in ("text", "similar"):
             continue
         try:
-            said = _of_text(project, part) if part.kind == "text" else _of_likeness(project, part)
+            said, explained = (_of_text if part.kind == "text" else _of_likeness)(project, part)
         except EngineError as error:
             st.error(plain(f"{filters.describe(part)}: {error}"), icon=":material/search_off:")
             continue
-        st.caption(plain(said))
+        st.caption(plain(said), help=plain(explained) if explained else None)
 
 
 def not_comparable(project: Project, row: int) -> str:
@@ -47,17 +48,20 @@ def not_comparable(project: Project, row: int) -> str:
     return ""
 
 
-def _of_text(project: Project, part: Filter) -> str:
+def _of_text(project: Project, part: Filter) -> tuple[str, str]:
     found, total = int(filters.mask(project, part).sum()), reads.pool_size(project)
     said = f"{filters.describe(part)}: {found:,} of {count(total, 'sample')}."
-    return said if found else f"{said} {NEXT[part.subject.partition('/')[0]]}"
+    return said if found else f"{said} {NEXT[part.subject.partition('/')[0]]}", ""
 
 
-def _of_likeness(project: Project, part: Filter) -> str:
+def _of_likeness(project: Project, part: Filter) -> tuple[str, str]:
+    """What is near, and the explanation of what was compared."""
     facts = reads.facts(project)
     found = search_filters.ranked(facts, part.subject, part.values)
     side = part.subject.partition("/")[2]
-    made = space(facts, side or "sample").recipe.get("features", "")
-    what = f"{side}s alone" if side else "whole samples, prompt and response together"
-    near = f", cosine {found.likeness[0]:.2f} to {found.likeness[-1]:.2f}" if len(found.rows) else ""
-    return f"{filters.describe(part)}{near}. Compared are {what}, by {FEATURES.get(made, 'the features of the map')}."
+    made, explained = FEATURES.get(
+        space(facts, side or "sample").recipe.get("features", ""), ("the map's features", "")
+    )
+    what = f"{side}s alone" if side else "whole samples, prompt and response as one"
+    near = f"cosine {found.likeness[0]:.2f} to {found.likeness[-1]:.2f}" if len(found.rows) else "nothing is as near"
+    return f"{filters.describe(part)} – {near}; {what}, by {made}.", explained

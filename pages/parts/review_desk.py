@@ -14,6 +14,7 @@ from engine.store.decisions import APPROVE
 from engine.store.project import Project
 from pages.parts import (
     explanation,
+    find,
     reads,
     review_acts,
     review_audit,
@@ -23,6 +24,7 @@ from pages.parts import (
     review_window,
     sample_view,
     score_view,
+    signals_view,
     state,
 )
 from pages.parts.mistakes import errors_shown
@@ -56,6 +58,7 @@ def desk(project: Project, view: View | None) -> None:
                 state.write_address()
                 sample_view.fields(stored)
                 review_difference.show(project, row)
+                signals_view.passages(project, row)
         with right:
             if row is None:
                 _the_end(project)
@@ -133,6 +136,7 @@ def _side(project: Project, view: View | None, row: int) -> None:
     sample_view.marks(project, row)
     st.markdown("**Duplicates and neighbours**")
     score_view.related_list(project, view, row, on_open=review_list.visit)
+    find.similar_button(project, row, key="review")
     _history(project, row)
 
 

@@ -119,7 +119,7 @@ def point_map(
     view = {
         "kind": "view",
         "name": key,
-        "labels": [[float(label.x), float(label.y), label.text] for label in labels],
+        "labels": [[float(v.x), float(v.y), v.text] for v in labels if np.isfinite((v.x, v.y)).all()],
         "outlines": [[[float(x), float(y)] for x, y in outline] for outline in outlines],
         "hover": hover,
         "asksHover": hover_text is not None,
@@ -177,10 +177,9 @@ def _style(
 ) -> dict[str, NDArray[np.uint8]]:
     """Colours as codes into a palette where 256 do (a quarter of the bytes), the flags, and channels if any."""
     flags = np.zeros(len(colours), dtype=np.uint8)
-    if excluded is not None:
-        flags |= np.where(excluded, EXCLUDED, 0).astype(np.uint8)
-    if selected is not None:
-        flags |= np.where(selected, SELECTED, 0).astype(np.uint8)
+    for rows, flag in ((excluded, EXCLUDED), (selected, SELECTED)):
+        if rows is not None:
+            flags |= rows.astype(np.uint8) * np.uint8(flag)
     style = {"flags": flags}
     if uncertainty is not None or weights is not None:
         style["channels"] = np.stack([_bytes(uncertainty, len(colours)), _bytes(weights, len(colours))], axis=1).ravel()

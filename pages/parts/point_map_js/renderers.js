@@ -106,9 +106,9 @@ class GlRenderer {
     this.splat = linked(gl, SPLAT_VERTEX, SPLAT_FRAGMENT,
       ['centre', 'scale', 'size', 'alpha', 'range', 'spot', 'ring', 'ringColour', 'ratio'], ['a_position', 'a_colour', 'a_channels']);
     this.tone = linked(gl, TONE_VERTEX, TONE_FRAGMENT, ['sum', 'gain', 'crowd', 'opacity']);
+    this.frames = {};
     this.sumFormat = this.formatOfSums();
     this.canSum = this.sumFormat !== null;
-    this.frames = {};
     this.buffers = {};
     for (const name of ['positions', 'colours', 'channels', 'indices']) this.buffers[name] = gl.createBuffer();
     this.layout = gl.createVertexArray();
@@ -130,8 +130,14 @@ class GlRenderer {
   // Floats that can be summed by blending; null on devices with neither kind, where crowds are painted as discs.
   formatOfSums() {
     const gl = this.gl;
-    if (gl.getExtension('EXT_color_buffer_float')) return gl.getExtension('EXT_float_blend') ? gl.RGBA32F : gl.RGBA16F;
-    return gl.getExtension('EXT_color_buffer_half_float') ? gl.RGBA16F : null;
+    const floats = gl.getExtension('EXT_color_buffer_float');
+    if (!floats && !gl.getExtension('EXT_color_buffer_half_float')) return null;
+    this.sumFormat = floats && gl.getExtension('EXT_float_blend') ? gl.RGBA32F : gl.RGBA16F;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.frameOf('sums', { width: 4, height: 4 }).frame);
+    const works = gl.checkFramebufferStatus(gl.FRAMEBUFFER) === gl.FRAMEBUFFER_COMPLETE;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    this.dropFrame('sums');
+    return works ? this.sumFormat : null;
   }
 
   setPoints(points) {

@@ -338,6 +338,7 @@ class MapView extends Plane {
   click(at, reach = this.reach()) {
     const row = this.pick(at, reach);
     if (row >= 0) this.send.trigger('clicked', row);
+    return row >= 0;
   }
 
   finishLasso(path) {
@@ -389,6 +390,7 @@ class MapView extends Plane {
     event.preventDefault();
     event.stopPropagation();
     action();
+    if (event.key === 'Enter') return;
     clearTimeout(this.speaking);
     this.speaking = setTimeout(() => this.alive && this.style && this.tellInSight(), 600);
   }
@@ -398,7 +400,9 @@ class MapView extends Plane {
     if (!this.style) return;
     const { cssWidth, cssHeight } = this.size;
     if (this.tool !== 'pan') this.finishBox([0, 0], [cssWidth, cssHeight]);
-    else this.click([cssWidth / 2, cssHeight / 2], Math.max(40, this.reach()));
+    else if (!this.click([cssWidth / 2, cssHeight / 2], Math.max(40, this.reach()))) {
+      this.spoken.textContent = 'No point lies near the middle.';
+    }
   }
 
   // Arrow keys go from tool to tool, as in any toolbar.

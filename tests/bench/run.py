@@ -34,6 +34,7 @@ BENCHMARKS: dict[str, str] = {
     "facility_location": "Subset selection: 100,000 rows by nearest neighbours; 10,000 densely beside apricot-select.",
     "network_speed": "Estimating 100,000 x 64 pairs against a loop, a million rows streamed, means of all by sorting.",
     "network_fidelity": "The InfluenceNetwork against every teacher on real rows, beside its baselines.",
+    "desk": "The curator's desk on a million rows: server times, Chromium, 200 decisions by key, export, memory.",
     "gpu": "The gradient engines and influence functions at 0.5B and 1.5B parameters on a CUDA device.",
 }
 

@@ -73,7 +73,8 @@ _EVERYBODYS = _set(
 """Public name servers and the addresses that examples like to write."""
 
 _CARD = re.compile(
-    r"(?<![\w.+\-*/])(?<!\d )(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -])\d{6}\2\d{5}|\d{15,16})(?![\w*/]|[.\- ]\d)"
+    r"(?<![\w.+\-*/])(?<!\d )"
+    r"(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -])\d{6}\2\d{5}|\d{15,16})(?![\w*/]|[.\- ]\d)"
 )
 _CARD_WORD = re.compile(r"(?i)card|visa|mastercard|amex|american express|credit|debit|cvv|payment")
 _ISSUERS = re.compile(r"4|5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[47]|6011|65")

@@ -78,7 +78,8 @@ NEAR_DUPLICATE = SignalColumn(
     threshold=0,
     guard=True,
     group="Copies",
-    explanation="Repeats an earlier row word for word or nearly: at least 80 % of their runs of three words agree.",
+    explanation="Repeats an earlier row word for word or nearly: at least 80 % of their runs of three words agree. A "
+    "long instruction that rows share counts as well, so look before you leave them out.",
 )
 LEAK = SignalColumn(
     name="leak",

@@ -122,9 +122,12 @@ def filter_of(column: SignalColumn, value: str = "") -> Filter:
 
 
 def look(part: Filter, title: str) -> None:
-    """Put the filter in force and go to Review when the page is drawn again."""
+    """Put this filter alone in force, so that what is seen is what was counted, and go to Review."""
+    others = len(state.active_filters())
+    state.drop_filter(None)
     state.add_filter(part)
-    state.notify(f"Filtered by: {title}. Remove the filter by its chip.", "info")
+    instead = f" in place of {count(others, 'filter')}" if others else ""
+    state.notify(f"Filtered by: {title}{instead}. Remove the filter by its chip.", "info")
     st.session_state["ts_signals_look"] = True
 
 

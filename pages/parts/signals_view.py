@@ -17,6 +17,7 @@ from engine.data.signal_columns import SignalColumn
 from engine.store.project import Project
 from engine.store.records import StoredRow
 from pages.parts import reads
+from pages.parts.mistakes import errors_shown
 from pages.parts.words import opened, percent, plain, shorten, visible
 
 LEAST = 0.1
@@ -52,11 +53,25 @@ def _match(found: Signals, name: str, row: int) -> Match | None:
 
 
 def passages(project: Project, row: int) -> bool:
-    """Draw what the sample shares with the items nearest to it; whether there was anything to draw."""
+    """A closed box that opens on what the sample shares with the items nearest to it; whether there is anything."""
     found = matches(project, row)
-    for match in found:
-        _side_by_side(project, row, match)
-    return bool(found)
+    if not found:
+        return False
+    titles = ", ".join(f"{_small(match.column.title)} {_value(match)}" for match in found[:2])
+    box = st.expander(plain(opened(titles)), key="passages_box", on_change="rerun", icon=":material/compare:")
+    if box.open:
+        with box, errors_shown():
+            for match in found:
+                _side_by_side(project, row, match)
+    return True
+
+
+def _small(title: str) -> str:
+    return title[:1].lower() + title[1:]
+
+
+def _value(match: Match) -> str:
+    return f"{match.value:.2f}" if match.column.unit == "cosine" else percent(match.value, 0)
 
 
 def _side_by_side(project: Project, row: int, match: Match) -> None:
@@ -64,9 +79,8 @@ def _side_by_side(project: Project, row: int, match: Match) -> None:
     item = _item(project, column, match.item)
     one, other = (cut(f"{prompt_text(m)}\n{response_text(m)}") for m in (sample.messages, item.messages))
     shared = shared_passages(one, other, prompt=len(prompt_text(item.messages)))
-    value = percent(match.value, 0) if column.unit != "cosine" else f"{match.value:.2f}"
     with st.container(border=True, key=f"passages_{column.array}_{column.role}_{match.item}"):
-        st.markdown(f"**{plain(column.title)}: {value}**")
+        st.markdown(f"**{plain(column.title)}: {_value(match)}**")
         left, right = st.columns(2)
         with left:
             st.caption("This sample")

@@ -92,21 +92,23 @@ def target_plot(view: View, row: int) -> None:
         return
     at = np.arange(len(found), dtype=np.float32)
     values = np.asarray([strip.score for strip in found], np.float32)
-    texts = [score(float(value)) for value in values]
     colours = [TEAL if value >= 0 else OCHRE for value in values]
-    bars = go.Bar(x=values, y=at, orientation="h", marker_color=colours, opacity=0.55, hoverinfo="skip")
-    items = np.concatenate([strip.items for strip in found]).astype(np.float32)
-    places = np.repeat(at, [len(strip.items) for strip in found])
-    marks = go.Scatter(
-        x=items, y=places, mode="markers", marker={"symbol": "line-ns-open", "size": 11, "color": GREY},
-        hovertemplate="one item: %{x:+.4f}<extra></extra>",
-    )  # fmt: skip
-    figure = go.Figure([bars, marks])
-    figure.add_vline(x=0, line_color=GREY)
-    names = [f"{_no_markup(shorten(strip.name, 24))}  {text}" for strip, text in zip(found, texts)]
-    figure.update_layout(**LAYOUT, height=50 + 26 * len(found))
-    figure.update_yaxes(tickvals=at, ticktext=names, autorange="reversed", showgrid=False, zeroline=False)
-    figure.update_xaxes(title=None, nticks=5, zeroline=False)
+    bars = {"type": "bar", "x": values, "y": at, "orientation": "h", "marker": {"color": colours}, "opacity": 0.55,
+            "hoverinfo": "skip"}  # fmt: skip
+    marks = {
+        "type": "scatter", "mode": "markers", "x": np.concatenate([strip.items for strip in found]).astype(np.float32),
+        "y": np.repeat(at, [len(strip.items) for strip in found]),
+        "marker": {"symbol": "line-ns-open", "size": 11, "color": GREY},
+        "hovertemplate": "one item: %{x:+.4f}<extra></extra>",
+    }  # fmt: skip
+    names = [f"{_no_markup(shorten(strip.name, 24))}  {score(strip.score)}" for strip in found]
+    zero = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": GREY, "width": 1}}
+    layout = {
+        **LAYOUT, "height": 50 + 26 * len(found), "shapes": [zero],
+        "xaxis": {"nticks": 5, "zeroline": False},
+        "yaxis": {"tickvals": at, "ticktext": names, "autorange": "reversed", "showgrid": False, "zeroline": False},
+    }  # fmt: skip
+    figure = go.Figure({"data": [bars, marks], "layout": layout})  # at once: one call a setting costs as much again
     st.plotly_chart(figure, config=CONFIG, key="score_targets")
     left_out = len(view.scores.sets) - len(found)
     more = f" {count(left_out, 'set')} nearer to zero left out." if left_out > 0 else ""

@@ -6,13 +6,17 @@ It does not shorten or translate meaning: `shorten` does the former, and only fo
 """
 
 import math
+import re
 import string
 from datetime import datetime
 
 JOINER = "\u2060"  # invisible, forbids a line break; enough to keep ":x:", "http://" and "a@b" from being recognised
 _ESCAPE = {ord(c): "\\" + c for c in string.punctuation} | {ord(c): f"{JOINER}\\{c}{JOINER}" for c in ":@.$"}
 _HIDDEN = {c: f"⟨U+{c:04X}⟩" for c in [*range(9), 11, 12, *range(14, 32), *range(127, 160), 0x061C, 0x200E, 0x200F]}
-_HIDDEN |= {c: f"⟨U+{c:04X}⟩" for c in [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF]}
+_HIDDEN |= {c: f"⟨U+{c:04X}⟩" for c in [*range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xAD, 0x200B, 0xFEFF]}
+_HIDDEN |= {c: f"⟨U+{c:04X}⟩" for c in [*range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080)]}  # tags can hide whole texts
+# joiners belong to words of many scripts and to emoji; between plain letters they only hide
+_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d](?![^\x00-\x7f])")
 _SPACES = {ord(c): " " for c in "\r\n\t\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
 
 
@@ -22,8 +26,8 @@ def plain(text: object) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with control characters and those that reverse the reading direction spelt out, so that none hides."""
-    return text.translate(_HIDDEN)
+    """`text` with control characters, those of no width and those that turn the reading direction spelt out."""
+    return _JOINERS.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text.translate(_HIDDEN))
 
 
 def shorten(text: str, limit: int = 80) -> str:

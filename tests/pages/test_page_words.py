@@ -53,6 +53,9 @@ def test_line_breaks_cannot_start_a_block() -> None:
 
 def test_hidden_characters_are_spelt_out_and_line_breaks_stay() -> None:
     assert visible("a\u202eb\x00c\n\td") == "a⟨U+202E⟩b⟨U+0000⟩c\n\td"
+    assert visible("a\u200bb\u2060\x1b[1m\u00ad\U000e0041") == "a⟨U+200B⟩b⟨U+2060⟩⟨U+001B⟩[1m⟨U+00AD⟩⟨U+E0041⟩"
+    assert visible("pass\u200dword") == "pass⟨U+200D⟩word"
+    assert visible("می\u200cخواهم 👩\u200d💻") == "می\u200cخواهم 👩\u200d💻"  # a word and an emoji, not a trick
 
 
 def test_shorten_is_one_line_and_never_longer_than_asked() -> None:

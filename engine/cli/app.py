@@ -36,6 +36,7 @@ def run(words: list[str]) -> int:
         approving,
         checking,
         choosing,
+        comparing,
         data,
         exporting,
         finding,
@@ -46,7 +47,20 @@ def run(words: list[str]) -> int:
         watching,
     )
 
-    _ = (approving, checking, choosing, data, exporting, finding, merging, running, tagging, trusting, watching)
+    _ = (
+        approving,
+        checking,
+        choosing,
+        comparing,
+        data,
+        exporting,
+        finding,
+        merging,
+        running,
+        tagging,
+        trusting,
+        watching,
+    )
     try:
         status = typer.main.get_command(app).main(words, prog_name="python -m engine", standalone_mode=False)
     except typer.Abort:

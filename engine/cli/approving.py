@@ -55,6 +55,14 @@ def _latest(selection: Any) -> str:
     return f"{event.kind} by {event.by}{remark}" + (f": {event.note}" if event.note else "")
 
 
+def _sheet(place: Any, name: str) -> dict[str, Any]:
+    """The figures that are kept with a proposal or an approval of the latest version."""
+    from engine.curation.facts import Facts
+    from engine.curation.sheet import sheet
+
+    return sheet(Facts(place), place.selection(name))
+
+
 @app.command()
 def propose(
     project: ProjectPath,
@@ -63,7 +71,8 @@ def propose(
     comment: Note = "",
 ) -> None:
     """Propose a selection's latest version for approval; one that was returned, with a note that answers why."""
-    saved = project_at(project).propose_selection(selection, by=by, note=comment)
+    place = project_at(project)
+    saved = place.propose_selection(selection, by=by, note=comment, details=_sheet(place, selection))
     note(f"{saved.name} version {saved.version}: proposed by {by}")
 
 
@@ -75,7 +84,8 @@ def approve(
     comment: Note = "",
 ) -> None:
     """Approve a selection as a whole, which freezes its latest version."""
-    saved = project_at(project).approve_selection(selection, by=by, note=comment)
+    place = project_at(project)
+    saved = place.approve_selection(selection, by=by, note=comment, details=_sheet(place, selection))
     remark = f" ({saved.remark})" if saved.remark else ""
     note(f"{saved.name} version {saved.version}: approved by {saved.approved_by}{remark}")
 

@@ -1,8 +1,9 @@
 """Which chosen rows an approver should look at first, and why.
 
-A chosen row has one point for each of: a mark (a guard's flag, an answer unlike its neighbours'), a score among the
-least certain twentieth of the chosen, a score among their lowest twentieth; less one if a person approved it. Rows
-come by falling points, then by rising score, then by row. Notation: k chosen rows. Does not read a project.
+A chosen row has two points for each mark (a guard's flag, an answer unlike its neighbours') and one for each of: a
+score among the least certain twentieth of the chosen, one among their lowest twentieth, no score at all; less two if a
+person approved it. Rows come by falling points, then by rising score, then by row. Notation: k chosen rows. Does not
+read a project.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FRACTION = 0.05
+MARK, OTHER = 2, 1  # points; an approval takes away a mark's
 UNCERTAIN, LOW, UNSCORED = "among the least certain scores", "among the lowest scores", "no score"
 
 
@@ -34,8 +36,12 @@ def riskiest(
     """The `most` riskiest of k chosen rows: `marks` bool (k,) by name, `score` (k,) and `sigma` (k,) NaN for none,
     `approved` bool (k,).
     """
-    reasons = {**marks, **_of_scores(np.asarray(score, np.float64), sigma)}
-    points = np.sum([np.asarray(flag, np.int64) for flag in reasons.values()], axis=0) - approved
+    others = _of_scores(np.asarray(score, np.float64), sigma)
+    points = -MARK * np.asarray(approved, np.int64)
+    for weight, flags in ((MARK, marks), (OTHER, others)):
+        for flag in flags.values():
+            points += weight * np.asarray(flag, np.int64)
+    reasons = {**marks, **others}
     order = np.lexsort((np.nan_to_num(score, nan=-np.inf), -points))[:most]  # the last key sorts first
     return [Risk(int(at), int(points[at]), tuple(name for name, flag in reasons.items() if flag[at])) for at in order]
 

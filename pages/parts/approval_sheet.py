@@ -15,7 +15,7 @@ from engine.store.selections import Selection
 from pages.parts import fidelity, reads, row_list, trust
 from pages.parts.shell import link
 from pages.parts.tables import table
-from pages.parts.words import count, percent, plain, score, shorten
+from pages.parts.words import count, opened, percent, plain, score, shorten
 
 SHOWN = 50
 Figures = dict[str, Any]
@@ -103,7 +103,7 @@ def _guards(figures: Figures) -> None:
     size = figures["size"]
     lines = [
         {
-            "Signal": shorten(entry["title"], 50),
+            "Signal": opened(shorten(entry["title"], 50)),
             "Chosen": entry["rows"],
             "Share": 100 * entry["rows"] / max(1, size["rows"]),
             "Share in the pool": 100 * entry["pool_rows"] / max(1, size["pool_rows"]),

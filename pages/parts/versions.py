@@ -92,11 +92,11 @@ def _shift(project: Project, before: Selection, chosen: Selection) -> None:
 def _line(entry: dict[str, Any]) -> dict[str, Any]:
     return {
         "Value": shorten(entry["name"], 60),
-        "Before": entry["before"],
-        "Now": entry["after"],
+        "Shift": 100 * (entry["share_after"] - entry["share_before"]),
         "Share before": 100 * entry["share_before"],
         "Share now": 100 * entry["share_after"],
-        "Shift": 100 * (entry["share_after"] - entry["share_before"]),
+        "Before": entry["before"],
+        "Now": entry["after"],
     }
 
 

@@ -83,7 +83,7 @@ def test_the_riskiest_rows_are_those_of_most_points_then_of_lowest_score() -> No
     score = np.array([5.0, 1.0, 3.0, np.nan, 2.0])
     marks = {"leak": np.array([1, 0, 0, 0, 1], bool), "cut": np.array([1, 0, 0, 0, 0], bool)}
     found = riskiest(marks, score, None, np.array([0, 0, 0, 0, 1], bool), most=4)
-    assert [(risk.place, risk.points) for risk in found] == [(0, 2), (3, 1), (1, 0), (4, 0)]
+    assert [(risk.place, risk.points) for risk in found] == [(0, 4), (3, 1), (1, 0), (4, 0)]
     assert [risk.why for risk in found] == [("leak", "cut"), ("no score",), (), ("leak",)]
     wide = riskiest({}, np.arange(40.0), 1 + np.arange(40.0), np.zeros(40, bool), most=4)
     assert [risk.place for risk in wide] == [0, 1, 38, 39]  # two lowest, two least certain

@@ -8,6 +8,7 @@ side of the rows) waits for that job and is applied when it is done; small pools
 stand in a sample is `find_marks`' matter.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -208,5 +209,5 @@ def _linked(project: Project) -> None:
     for part in state.active_filters():
         if part.kind == "similar" and part.subject.startswith("query"):
             prepare = partial(finding.prepare_filters, project, [part], largest=finding.LARGEST_IN_PAGE)
-            with st.spinner("Reading the question …", show_time=False):
+            with st.spinner("Reading the question …"), suppress(EngineError):  # the chips say what the filter lacks
                 reads.by_pool(project, "question", prepare, part, reads.facts(project).latest_map())

@@ -28,6 +28,7 @@ COMMANDS = (
     *("demo", "add-pool", "add-target", "add-owned", "plan", "score", "map", "scores", "select", "export", "jobs"),
     *("cancel", "resume", "approve", "decide", "runs", "doctor", "run-job", "report", "explain", "extend"),
     *("tag", "tags", "audit"),
+    *("propose", "return", "selections", "sheet", "changes", "compare"),
 )
 
 

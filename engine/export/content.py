@@ -6,7 +6,8 @@ Does not decide where the files lie (`placing`) and does not gather extra fields
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from engine.export.extras import Extra
 from engine.export.forms import SHAPES, Record, Shape, Split
 from engine.export.plan import Plan
 from engine.progress import Reporter, Silent
+from engine.store.chosen import ChosenTexts
 from engine.store.project import Project
 from engine.store.records import StoredRow
 
@@ -45,6 +47,12 @@ class Content:
         """The form's description; there is none for original rows."""
         return SHAPES[self.plan.form]
 
+    @cached_property
+    def texts(self) -> ChosenTexts:
+        """Where the rows' texts lie."""
+        with self.project.session() as con:
+            return ChosenTexts(con, self.project.artifacts, self.rows)
+
     @property
     def schema(self) -> pa.Schema | None:
         """The columns of a table: those of the form and the extra ones."""
@@ -70,8 +78,8 @@ class Content:
 
     def _chunk(self, places: np.ndarray) -> list[Any]:
         if self.plan.form == "original":
-            return list(self.project.raw(self.rows[places]))
-        found = self.project.rows(self.rows[places])
+            return list(self.texts.raw(self.rows[places]))
+        found = self.texts.rows(self.rows[places])
         records = self.records(found, places)
         return [writers.json_line(record) for record in records] if self.plan.container == "jsonl" else records
 
@@ -101,7 +109,7 @@ class Content:
         unused = set(self.shape.optional)
         for start in range(0, len(self.rows), CHUNK):
             self.reporter.check()
-            found = self.project.rows(self.rows[start : start + CHUNK])
+            found = self.texts.rows(self.rows[start : start + CHUNK])
             for row in found:
                 record = self.shape.record(row, self.splits)
                 misfits += [row.id] if record is None else []
@@ -109,7 +117,7 @@ class Content:
             self.reporter.advance(len(found))
         if misfits:
             raise EngineError(_misfits(misfits, len(misfits), self))
-        return Content(**{**vars(self), "unused": frozenset(unused)})
+        return replace(self, unused=frozenset(unused))
 
 
 def write(path: Path, content: Content) -> list[dict[str, Any]]:

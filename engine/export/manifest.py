@@ -93,7 +93,7 @@ def plain_weights(selection: Selection) -> list[float] | None:
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest as JSON, lists of plain values on one line; numbers that are not finite become null."""
     with path.open("w", encoding="utf-8") as stream:
-        for piece in _pieces(finite(manifest), ""):
+        for piece in _pieces(dict(manifest), ""):
             stream.write(piece)
         stream.write("\n")
 
@@ -205,7 +205,7 @@ def _pieces(value: Any, indent: str) -> Iterator[str]:
             yield f"{'{' if at == 0 else ','}\n{deeper}{_json(name)}: "
             yield from _pieces(inner, deeper)
         yield f"\n{indent}}}"
-    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
         for at, inner in enumerate(value):
             yield f"{'[' if at == 0 else ','}\n{deeper}"
             yield from _pieces(inner, deeper)
@@ -215,7 +215,11 @@ def _pieces(value: Any, indent: str) -> Iterator[str]:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    """One value as JSON; what JSON has not (numbers that are not finite, arrays) is looked for only where it occurs."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        return json.dumps(finite(value), ensure_ascii=False, allow_nan=False, default=str)
 
 
 def _version(package: str) -> str | None:

@@ -22,11 +22,12 @@ from engine.data.readers import open_source
 from engine.data.schemas import Mapping as Schema
 from engine.errors import EngineError
 from engine.export import placing
+from engine.export.composition import composed
 from engine.export.content import Content
 from engine.export.export import produce
 from engine.export.extras import WEIGHT, Extra, fields_of, from_told
 from engine.export.forms import splits_of
-from engine.export.manifest import code_identity, read_export_manifest
+from engine.export.manifest import FORMAT_VERSION, code_identity, read_export_manifest
 from engine.export.plan import Plan, named
 from engine.progress import Reporter, Silent
 from engine.store import chosen
@@ -71,7 +72,8 @@ def reproduce(
         target = _target(out, room, told, plan, list(found.values()), force=force)
         project = rebuilt(room / "project", found, told["inputs"], listener)
         whole = content_of(project, told, plan, listener)
-        head = {name: value for name, value in told.items() if name != "output"}
+        whole = whole if "unused" in told["output"] else whole.fitted()
+        head = completed(project, told, plan)
         report = produce(target, whole, head, told["output"].get("notes", ()))
         differences = _compared(told["output"], report.files, report.sha256)
         notes = other_code(told)
@@ -92,6 +94,18 @@ def plan_of(told: Mapping[str, Any]) -> Plan:
     output = told["output"]
     columns = [name for name in output.get("columns", ()) if name != WEIGHT]
     return Plan(**named(output["format"]), columns=tuple(columns))
+
+
+def completed(project: Project, told: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """The manifest without its output, with what format 1 did not yet tell."""
+    head = {name: value for name, value in told.items() if name != "output"}
+    if told["format_version"] >= FORMAT_VERSION:
+        return head
+    rows = np.asarray(told["rows"]["row"], np.int64)
+    with project.session() as con:
+        makeup, hashes = composed(con, rows), chosen.identities(con, rows)[1]
+    added: dict[str, Any] = {"format_version": FORMAT_VERSION, "plan": plan.to_dict(), "composition": makeup}
+    return {**head, **added, "extras": [], "rows": {**told["rows"], "hash": hashes}}
 
 
 def located(

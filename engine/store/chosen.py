@@ -1,22 +1,63 @@
 """What the catalogue knows of some pool rows only, without bringing the others' values into memory.
 
 Notation: `rows` int64 (k,) ascending numbers of usable pool rows; everything comes back in that order. Every function
-works on an open session and changes nothing. Does not read texts (`reading.rows`) or judge rows.
+works on an open session and changes nothing. Does not judge rows.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from engine.store.reading import _CLASH, _ID, BUILT_IN_COLUMNS, FIELD_PREFIX, set_id_of
+from engine.errors import EngineError
+from engine.store.reading import _CLASH, _ID, BUILT_IN_COLUMNS, FIELD_PREFIX, _stored, set_id_of
+from engine.store.records import StoredRow
+from engine.store.texts import read_raw, read_texts
 
 FieldKind = Literal["text", "whole", "number", "flag", "nothing"]
 _WANTED = "wanted_rows"
 _CHOSEN = f"samples s JOIN {_WANTED} w ON w.row = s.row"
+
+
+class ChosenTexts:
+    """The texts of the chosen rows, read part by part; the catalogue is asked once, at the beginning."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, artifacts: Path, rows: np.ndarray) -> None:
+        """Find out where the rows lie. Raises `EngineError` where one does not exist."""
+        query = """SELECT f.name, f.texts, f.first_row, f.usable FROM files f JOIN sets s USING (set_id)
+            WHERE s.role = 'pool' ORDER BY f.first_row"""
+        self._artifacts = artifacts
+        self._files = con.execute(query).fetchall()
+        size = sum(usable for *_, usable in self._files)
+        if len(rows) and (rows[0] < 0 or rows[-1] >= size):
+            raise EngineError(f"Row {max(rows[-1], -rows[0])} does not exist: the pool has {size:,} usable rows.")
+        clashing = f"SELECT DISTINCT s.own_id FROM {_CHOSEN} {_CLASH} WHERE s.set_id = ? AND c.own_id IS NOT NULL"
+        firsts = f"SELECT d.row, d.first_row FROM duplicates d JOIN {_WANTED} w ON w.row = d.row WHERE d.set_id = ?"
+        with _registered(con, rows):
+            self._clashing = {name for (name,) in con.execute(clashing, [_pool(con)]).fetchall()}
+            self._firsts = dict(con.execute(firsts, [_pool(con)]).fetchall())
+
+    def raw(self, rows: np.ndarray) -> list[bytes]:
+        """The raw texts of some of the rows (ascending), as the bytes they came in."""
+        found: list[bytes] = []
+        for _, folder, base, usable in self._files:
+            mine = rows[(rows >= base) & (rows < base + usable)]
+            found += read_raw(self._artifacts / folder, mine - base) if len(mine) else []
+        return found
+
+    def rows(self, rows: np.ndarray) -> list[StoredRow]:
+        """Some of the rows (ascending)."""
+        found: list[StoredRow] = []
+        for name, folder, base, usable in self._files:
+            mine = rows[(rows >= base) & (rows < base + usable)]
+            read = read_texts(self._artifacts / folder, mine - base) if len(mine) else []
+            for row, (raw, record) in zip(mine.tolist(), read, strict=True):
+                found.append(_stored(name, row, raw, record, self._clashing, self._firsts))
+        return found
 
 
 def identities(con: duckdb.DuckDBPyConnection, rows: np.ndarray) -> tuple[list[str], list[str]]:

@@ -1,0 +1,134 @@
+"""`reproduce`: the same bytes from manifest and inputs alone, and a plain word where they cannot be had."""
+
+import json
+import shutil
+
+import pytest
+
+from engine.__main__ import main
+from engine.errors import EngineError
+from engine.export.export import export
+from engine.export.plan import Plan, named
+from engine.export.reproduce import reproduce
+from engine.runs.intake import add_pool, add_target
+from engine.store.project import Project
+
+ROWS = 40
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A project of two files with decisions, tags and a weighted, approved selection; and the folder of its inputs."""
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    alpaca = [
+        {"instruction": f"Add {i}", "input": "1" * (i % 3), "output": f"{i}", "topic": i % 4} for i in range(ROWS)
+    ]
+    turns = [[("user", f"Hi {i // 2}"), ("assistant", "Yo")] for i in range(ROWS)]
+    chats = [
+        {"id": f"c{i}", "messages": [{"role": role, "content": text} for role, text in turn]}
+        for i, turn in enumerate(turns)
+    ]
+    for name, rows in (("a.jsonl", alpaca), ("b.jsonl", chats)):
+        (inputs / name).write_text("".join(json.dumps(row) + "\n" for row in rows) + "no json\n")
+    project = Project.create(tmp_path / "project")
+    add_pool(project, inputs / "a.jsonl")
+    add_target(project, "t", inputs / "b.jsonl")
+    add_pool(project, inputs / "b.jsonl")
+    project.decide([1, 50], "approve", by="Ada", note="yes")
+    project.tag([1, 3], "odd", by="Ada")
+    rows = [*range(0, ROWS, 3), *range(ROWS, 2 * ROWS, 5)]
+    reasons = ["by score"] * len(rows)
+    weights = [0.1 + i / 7 for i in range(len(rows))]
+    project.save_selection("best", spec={"seed": 1}, rows=rows, weights=weights, reasons=reasons, by="Ada")
+    project.approve_selection("best", by="Bo")
+    return project, inputs
+
+
+PLANS = [
+    {"format": "original"},
+    {"format": "alpaca", "columns": ("topic",), "added": ("weights", "decision", "reason", "tags", "note")},
+    {"format": "sharegpt", "container": "parquet", "validation": 0.3, "group": "field/topic", "shard_rows": 9},
+    {"format": "hf", "validation": 0.2, "group": "exact-duplicates"},
+]
+
+
+def test_every_kind_of_export_comes_out_identical_where_the_project_is_gone(made, tmp_path):
+    project, inputs = made
+    reports = []
+    for at, settings in enumerate(PLANS):
+        chosen = dict(settings)
+        kinds = named(chosen.pop("format"), chosen.pop("container", ""))
+        plan = Plan(**kinds, **chosen)
+        reports.append(export(project, project.selection("best"), tmp_path / f"o{at}", plan=plan))
+    shutil.rmtree(project.path)
+    inputs.rename(tmp_path / "moved")
+    for at, report in enumerate(reports):
+        with pytest.raises(EngineError, match=r"2 of the inputs .*a\.jsonl.*missing.*--inputs"):
+            reproduce(report.manifest)
+        again = reproduce(report.manifest, out=tmp_path / f"again{at}", inputs=tmp_path / "moved")
+        assert (again.identical, again.differences) == (True, ())
+        assert report.sha256 in again.sentence
+        assert reproduce(tmp_path / f"again{at}.manifest.json", inputs=tmp_path / "moved").identical
+    before = (tmp_path / "o1").read_bytes()
+    assert (tmp_path / "again1").read_bytes() == before
+    assert {"weight", "decision", "reason", "tags", "note", "topic"} <= set(json.loads(before.splitlines()[0]))
+
+
+def test_what_changed_is_named_and_nothing_is_written(made, tmp_path):
+    project, inputs = made
+    report = export(project, project.selection("best"), tmp_path / "o")
+    told = json.loads(report.manifest.read_text())
+
+    def edited(name, **changed):
+        path = tmp_path / f"{name}.manifest.json"
+        path.write_text(json.dumps({**told, **changed}))
+        return path
+
+    wrong_rows = {**told["rows"], "hash": ["0" * 32, *told["rows"]["hash"][1:]]}
+    other = {**told["output"], "sha256": "0" * 64, "files": [{**told["output"]["files"][0], "sha256": "0" * 64}]}
+    for path, message in (
+        (edited("newer", format_version=3), "reads up to 2"),
+        (edited("rows", rows=wrong_rows), "1 of the .* rows are not the recorded ones"),
+        (tmp_path / "o", "not readable JSON"),
+        (inputs / "absent", "missing"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            reproduce(path, out=tmp_path / "again")
+    found = reproduce(edited("hash", output=other, code={**told["code"], "version": "0.0"}))
+    assert not found.identical
+    assert "SHA-256" in found.differences[0] and "0" * 64 in found.differences[0]
+    assert any("Made by Touchstone 0.0" in note for note in found.notes)
+    with pytest.raises(EngineError, match="exists already"):
+        reproduce(report.manifest, out=tmp_path / "o")
+    (inputs / "a.jsonl").write_text("{}\n")
+    with pytest.raises(EngineError, match=r"1 of the inputs .*changed"):
+        reproduce(report.manifest, out=tmp_path / "again")
+    assert not list(tmp_path.glob("again*"))
+
+
+def test_a_manifest_of_format_1_is_read(made, tmp_path):
+    project, _ = made
+    report = export(project, project.selection("best"), tmp_path / "o", plan=Plan(form="chat"))
+    told = json.loads(report.manifest.read_text())
+    for name in ("plan", "composition", "extras", "artifacts"):
+        del told[name]
+    del told["rows"]["hash"]
+    output = {name: told["output"][name] for name in ("name", "format", "rows", "columns", "bytes", "sha256", "notes")}
+    old = tmp_path / "old.manifest.json"
+    old.write_text(json.dumps({**told, "format_version": 1, "output": output}))
+    assert reproduce(old, out=tmp_path / "again").identical
+
+
+def test_the_shell_says_identical_or_what_differs(made, tmp_path, capsys):
+    project, _ = made
+    assert main(["export", str(project.path), "best", str(tmp_path / "o"), "--format", "chat"]) == 0
+    manifest = str(tmp_path / "o.manifest.json")
+    assert main(["reproduce", manifest, "--out", str(tmp_path / "again")]) == 0
+    assert "Identical: o" in capsys.readouterr().out
+    told = json.loads((tmp_path / "o.manifest.json").read_text())
+    told["weights"][0] = 9.0
+    (tmp_path / "o.manifest.json").write_text(json.dumps(told))
+    assert main(["reproduce", manifest]) == 1
+    assert "Not identical: o" in capsys.readouterr().out
+    assert main(["reproduce", str(tmp_path / "absent")]) == 1

@@ -24,7 +24,7 @@ def selections(
         print_json(selections=[_told(selection) for selection in found])
         return
     lines = [
-        (s.name, s.version, s.state, f"{len(s.rows):,}", s.run or "-", f"{s.created[:16]} by {s.by}", _latest(s))
+        (s.name, s.version, s.state, f"{s.size:,}", s.run or "-", f"{s.created[:16]} by {s.by}", _latest(s))
         for s in found
     ]
     print_table(_HEAD, lines, empty="No selection has been saved yet; see select.")
@@ -37,7 +37,7 @@ def _told(selection: Any) -> dict[str, Any]:
         "name": selection.name,
         "version": selection.version,
         "state": selection.state,
-        "rows": len(selection.rows),
+        "rows": selection.size,
         "run": selection.run,
         "saved": selection.created,
         "by": selection.by,

@@ -344,7 +344,7 @@ class Project:
     def selections(self) -> list[Selection]:
         """All versions of all selections, in order of saving."""
         with self.session() as con:
-            return selections.every(con)
+            return selections.every(con, self.session)
 
     def selection(self, name: str, version: int | None = None) -> Selection:
         """A selection by name, latest version by default; `EngineError` if there is none."""

@@ -7,7 +7,8 @@ Does not choose rows (`engine.selection`) and does not write them out (`engine.e
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -15,29 +16,27 @@ import numpy as np
 import pyarrow as pa
 
 from engine.errors import EngineError
-from engine.store import decisions, reading, selection_events
+from engine.store import decisions, reading, selection_events, selection_rows
 from engine.store.artifacts import finite
 from engine.store.records import now
 from engine.store.selection_events import Event, Kind, State, state_of
+from engine.store.selection_rows import SelectedRows, Session, Taken
 
 
 @dataclass(frozen=True)
 class Selection:
     """One version of a selection.
 
-    `rows`: int64 (k,) pool rows, ascending. `weights`: float32 (k,) or None. `order`: int64 (k,) the rows as they were
-    taken, and `gains` float64 (k,) what each added, in that order; None where the strategy took them together, and for
-    selections of before version 0.2. `spec`: how it was made. `run`: the run whose scores it rests on.
-    `decision_batch`: the latest batch of decisions it could know. `by`: who saved it. `note`: that of the latest event.
-    `reasons`: why each of `rows` is in, object (k,) of texts, or None. `events`: what happened to it, oldest first.
+    `size`: its number of rows, k. `spec`: how it was made. `run`: the run whose scores it rests on. `decision_batch`:
+    the latest batch of decisions it could know. `by`: who saved it. `note`: that of the latest event. `events`: what
+    happened to it, oldest first. The rows and what stands beside them are read when they are first asked for.
     """
 
     name: str
     version: int
     state: State
     spec: dict[str, Any]
-    rows: np.ndarray
-    weights: np.ndarray | None
+    size: int
     run: str | None
     created: str
     by: str
@@ -45,10 +44,33 @@ class Selection:
     approved_at: str | None
     note: str
     decision_batch: int
-    order: np.ndarray | None = None
-    gains: np.ndarray | None = None
-    reasons: np.ndarray | None = None
-    events: tuple[Event, ...] = ()
+    events: tuple[Event, ...]
+    parts: SelectedRows = field(repr=False, compare=False)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """int64 (k,): pool rows, ascending."""
+        return self.parts.chosen.rows
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """float32 (k,), or None."""
+        return self.parts.chosen.weights
+
+    @property
+    def order(self) -> np.ndarray | None:
+        """int64 (k,): the rows as they were taken; None where the strategy took them together, and before 0.2."""
+        return self.parts.chosen.order
+
+    @property
+    def gains(self) -> np.ndarray | None:
+        """float64 (k,): what each row added, in the order they were taken; None without one."""
+        return self.parts.chosen.gains
+
+    @property
+    def reasons(self) -> np.ndarray | None:
+        """Objects (k,): why each of `rows` is in, as text; None where it was not told."""
+        return self.parts.chosen.reasons
 
     @property
     def remark(self) -> str:
@@ -86,7 +108,7 @@ def save(
     con.execute(
         "INSERT INTO selections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*values, now(), by, decisions.last_batch(con)]
     )
-    _insert_rows(con, number, numbers, kept, taken, told)
+    selection_rows.insert(con, number, numbers, kept, taken, told)
     return get(con, name, version)
 
 
@@ -129,8 +151,10 @@ def happen(
 
 def get(con: duckdb.DuckDBPyConnection, name: str, version: int | None = None) -> Selection:
     """The selection of this name, latest version by default; `EngineError` naming what there is if it is missing."""
-    found = _load(con, "WHERE s.name = ? AND (?::INTEGER IS NULL OR s.version = ?)", [name, version, version])
+    where, now_open = "WHERE s.name = ? AND (?::INTEGER IS NULL OR s.version = ?)", lambda: nullcontext(con)
+    found = _load(con, where, [name, version, version], now_open)
     if found:
+        found[-1].parts.read()
         return found[-1]
     known = sorted({n for (n,) in con.execute("SELECT name FROM selections").fetchall()})
     if name in known:
@@ -140,31 +164,27 @@ def get(con: duckdb.DuckDBPyConnection, name: str, version: int | None = None) -
     raise EngineError(f"There is no selection {name!r}. {there}")
 
 
-def every(con: duckdb.DuckDBPyConnection) -> list[Selection]:
-    """All versions of all selections, in order of saving."""
-    return _load(con, "", [])
+def every(con: duckdb.DuckDBPyConnection, session: Session) -> list[Selection]:
+    """All versions of all selections, in order of saving; `session` opens the catalogue when rows are asked for."""
+    return _load(con, "", [], session)
 
 
-def _load(con: duckdb.DuckDBPyConnection, where: str, values: list[Any]) -> list[Selection]:
+def _load(con: duckdb.DuckDBPyConnection, where: str, values: list[Any], session: Session) -> list[Selection]:
     query = f"""SELECT s.selection, s.name, s.version, s.spec, s.run, s.weighted, s.created, s.author, s.decision_batch
         FROM selections s {where} ORDER BY s.selection"""
     found = con.execute(query, values).fetchall()
-    events = selection_events.of(con, [v[0] for v in found])
-    return [_selection(con, v, events.get(v[0], ())) for v in found]
+    events, sizes = selection_events.of(con, [v[0] for v in found]), selection_rows.sizes(con)
+    return [_selection(v, events.get(v[0], ()), sizes.get(v[0], 0), session) for v in found]
 
 
-def _selection(con: duckdb.DuckDBPyConnection, v: tuple[Any, ...], events: tuple[Event, ...]) -> Selection:
-    query = "SELECT row, weight, place, gain, reason FROM selection_rows WHERE selection = ? ORDER BY row"
-    table = con.sql(query, params=[v[0]]).to_arrow_table()
-    order, gains = _taken(table)
+def _selection(v: tuple[Any, ...], events: tuple[Event, ...], size: int, session: Session) -> Selection:
     state = state_of(events)
     return Selection(
         name=v[1],
         version=v[2],
         state=state,
         spec=json.loads(v[3]),
-        rows=table.column("row").to_numpy().astype(np.int64),
-        weights=table.column("weight").to_numpy().astype(np.float32) if v[5] else None,
+        size=size,
         run=v[4],
         created=v[6],
         by=v[7],
@@ -172,58 +192,14 @@ def _selection(con: duckdb.DuckDBPyConnection, v: tuple[Any, ...], events: tuple
         approved_at=events[-1].at if state == "approved" else None,
         note=events[-1].note if events else "",
         decision_batch=v[8],
-        order=order,
-        gains=gains,
-        reasons=_told(table),
         events=events,
+        parts=SelectedRows(session, v[0], weighted=v[5]),
     )
-
-
-def _told(table: pa.Table) -> np.ndarray | None:
-    """The reasons of the rows, if they have any; every different text is made once."""
-    column = table.column("reason")
-    if not table.num_rows or column.null_count == table.num_rows:
-        return None
-    coded = column.combine_chunks().fill_null("").dictionary_encode()
-    return np.asarray(coded.dictionary.to_pylist(), object)[coded.indices.to_numpy()]
-
-
-def _taken(table: pa.Table) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Order and gains from the rows' places, if they have any."""
-    if not table.num_rows or table.column("place").null_count:
-        return None, None
-    order = np.argsort(table.column("place").to_numpy())
-    rows, gains = (table.column(name).to_numpy()[order] for name in ("row", "gain"))
-    return rows.astype(np.int64), gains.astype(np.float64)
 
 
 def _find(con: duckdb.DuckDBPyConnection, name: str, what: str, version: int | None = None) -> list[tuple[int]]:
     query = f"SELECT {what} FROM selections WHERE name = ? AND (?::INTEGER IS NULL OR version = ?)"
     return con.execute(query, [name, version, version]).fetchall()
-
-
-Taken = tuple[np.ndarray, np.ndarray] | None
-
-
-def _insert_rows(
-    con: duckdb.DuckDBPyConnection,
-    number: int,
-    rows: np.ndarray,
-    weights: np.ndarray | None,
-    taken: Taken,
-    reasons: pa.Array | None,
-) -> None:
-    kept = pa.nulls(len(rows), pa.float32()) if weights is None else pa.array(weights, pa.float32())
-    places, gains = taken or (pa.nulls(len(rows), pa.int32()), pa.nulls(len(rows), pa.float64()))
-    told = pa.nulls(len(rows), pa.string()) if reasons is None else reasons
-    columns = {"row": pa.array(rows, pa.int32()), "weight": kept, "place": places, "gain": gains, "reason": told}
-    con.register("new_selection", pa.table(columns))
-    query = """INSERT INTO selection_rows (selection, row, weight, place, gain, reason)
-        SELECT ?, row, weight, place, gain, reason FROM new_selection ORDER BY row"""
-    try:
-        con.execute(query, [number])
-    finally:
-        con.unregister("new_selection")
 
 
 def _checked(

@@ -191,7 +191,7 @@ def _line(selection: Selection) -> dict[str, Any]:
         "Selection": selection.name,
         "Version": selection.version,
         "State": selection.state,
-        "Samples": len(selection.rows),
+        "Samples": selection.size,
         "Run": selection.run or "–",
         "Strategy": STRATEGIES[strategy].title if strategy in STRATEGIES else strategy,
         "Size asked": str(spec.get("size", "–")),

@@ -74,7 +74,7 @@ def choose(project: Project) -> Selection:
 
 def title(selection: Selection) -> str:
     """A selection's name, version, size and state; not escaped."""
-    return f"{selection.name}, version {selection.version} – {count(len(selection.rows), 'sample')}, {selection.state}"
+    return f"{selection.name}, version {selection.version} – {count(selection.size, 'sample')}, {selection.state}"
 
 
 def form(project: Project, selection: Selection) -> Asked:

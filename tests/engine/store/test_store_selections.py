@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.errors import EngineError
-from engine.store import schema
+from engine.store import schema, selection_rows
 from engine.store.project import Project
 
 
@@ -182,3 +182,24 @@ def test_reasons_stand_beside_their_rows_and_old_rows_have_none(filled):
     assert filled.selection("bare").reasons is None
     with pytest.raises(EngineError, match=r"got 1 for 2 rows. Nothing was saved"):
         filled.save_selection("short", spec={}, rows=[1, 2], by="Ada", reasons=["one"])
+
+
+def test_the_list_is_light_and_rows_are_read_when_asked_for(filled, monkeypatch):
+    filled.save_selection("s", spec={}, rows=[4, 2], weights=[0.5, 1.0], by="Ada", reasons=["four", "two"])
+    filled.save_selection("s", spec={}, rows=[1, 2, 3], by="Ada")
+    asked = []
+    read = selection_rows.read
+
+    def reading(con, number, **more):
+        asked.append(number)
+        return read(con, number, **more)
+
+    monkeypatch.setattr(selection_rows, "read", reading)
+    first, second = filled.selections()
+    assert (first.size, second.size) == (2, 3)
+    assert asked == []
+    assert first.rows.tolist() == [2, 4]
+    assert (first.weights.tolist(), first.reasons.tolist()) == ([1.0, 0.5], ["two", "four"])
+    assert asked == [1]
+    assert filled.selection("s").rows.tolist() == [1, 2, 3]
+    assert asked == [1, 2], "the rows of other versions were read too"

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.parts import comparison, comparison_samples, comparison_where, kept, reads
+from pages.parts import chips, comparison, comparison_samples, comparison_where, kept, reads
 from pages.parts.mistakes import errors_shown
 from pages.parts.shell import empty, open_page
 
@@ -19,6 +19,7 @@ with open_page(
     if len(views) < 2:
         empty("Choose at least two runs", "They are then compared pair by pair.")
         st.stop()
+    views = comparison.within(views, chips.bar(project, views[0], key="comparing"))
     with st.spinner("Comparing…"):
         found = comparison.every(project, views)
     if len(views) > 2:
@@ -27,7 +28,7 @@ with open_page(
     with st.spinner("Comparing…"):
         figures, pair = comparison.figures_of(project, one, two), comparison.pair_of(project, one, two)
     if figures.rows == 0:
-        empty("The two runs score no sample in common", "Choose another pair, or score again to cover the same rows.")
+        empty("The two runs have no sample in common here", "Choose another pair, or remove a filter.")
         kept.keep("compare_", str(project.path))
         st.stop()
     st.subheader(comparison.title(one, two), anchor=False)

@@ -1,10 +1,12 @@
 """Which runs are compared, and how far they agree: in figures, pair by pair, and by the overlap of their tops.
 
-Only rows that both runs of a pair score are compared. Figures of a pair are small and kept for good, since artifacts
-never change; the ranks of its rows are large, so those of a few pairs are kept. Notation as in
-`engine.curation.agreement`.
+Only rows that both runs of a pair score, and that pass the filters in force, are compared. Figures of a pair are small
+and kept for good, since artifacts never change and what passes the filters is told by its content; the ranks of its
+rows are large, so those of a few pairs are kept. Notation as in `engine.curation.agreement`.
 """
 
+import hashlib
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -32,7 +34,37 @@ MATRICES = {
 _LINES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 
 
-def choose(project: Project) -> list[View]:
+@dataclass(frozen=True)
+class Compared(View):
+    """A run in comparison: `passing` bool (n,) are the rows that pass the filters, None for all; `scope` tells them."""
+
+    passing: np.ndarray | None = None
+    scope: str = ""
+
+    @property
+    def values(self) -> reads.Array:
+        """float32 (covered,): the chosen column; NaN where there is no score or a filter leaves the row out."""
+        found = self.scores.column(self.column)
+        if self.passing is None:
+            return found
+        covered = self.passing[: len(found)]
+        return np.where(covered, found[: len(covered)], np.float32(np.nan))
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What the values depend on."""
+        return self.scores.artifact, self.column, self.scope
+
+
+def within(views: list[Compared], passing: np.ndarray) -> list[Compared]:
+    """The runs on the rows that pass; bool (n,)."""
+    if passing.all():
+        return views
+    scope = hashlib.blake2b(np.packbits(passing).tobytes(), digest_size=16).hexdigest()
+    return [Compared(view.record, view.scores, view.column, passing, scope) for view in views]
+
+
+def choose(project: Project) -> list[Compared]:
     """Draw the choice of runs and of the score they are compared by; the chosen runs, in the order chosen."""
     runs = {run.name: run for run in reversed(reads.by_state(project, "runs"))}
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -53,7 +85,7 @@ def choose(project: Project) -> list[View]:
             format_func=lambda name: "overall" if name == reads.AGGREGATE else shorten(name, 40),
             help="Overall, or a target set that all chosen runs have.",
         )  # fmt: skip
-    return [View(runs[name], scores, column) for name, scores in found.items()]
+    return [Compared(runs[name], scores, column) for name, scores in found.items()]
 
 
 def _present(project: Project, chosen: list[Any]) -> dict[str, reads.Scores]:
@@ -67,31 +99,30 @@ def _present(project: Project, chosen: list[Any]) -> dict[str, reads.Scores]:
     return found
 
 
-def figures_of(project: Project, one: View, two: View) -> Agreement:
+def figures_of(project: Project, one: Compared, two: Compared) -> Agreement:
     """The agreement of two runs in their column, kept for good."""
     return reads.by_artifact(
         project, one.scores.artifact, "agreement",
-        lambda _: agreement.agreement(one.values, two.values, pair_of(project, one, two)),
-        two.scores.artifact, one.column,
+        lambda _: agreement.agreement(one.values, two.values, pair_of(project, one, two)), *one.key, *two.key,
     )  # fmt: skip
 
 
-def pair_of(project: Project, one: View, two: View) -> Pair:
-    """The rows that both runs score, with their ranks among them; kept for the latest pairs."""
-    return _pair(one, two, str(project.path), one.scores.artifact, two.scores.artifact, one.column)
+def pair_of(project: Project, one: Compared, two: Compared) -> Pair:
+    """The rows that are compared, with their ranks among them; kept for the latest pairs."""
+    return _pair(one, two, str(project.path), one.key, two.key)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _pair(_one: View, _two: View, path: str, first: str, second: str, column: str) -> Pair:
+def _pair(_one: Compared, _two: Compared, path: str, first: tuple[str, ...], second: tuple[str, ...]) -> Pair:
     return agreement.pair(_one.values, _two.values)
 
 
-def every(project: Project, views: list[View]) -> dict[tuple[int, int], Agreement]:
+def every(project: Project, views: list[Compared]) -> dict[tuple[int, int], Agreement]:
     """The agreement of all pairs of the chosen runs."""
     return {(a, b): figures_of(project, views[a], views[b]) for a, b in combinations(range(len(views)), 2)}
 
 
-def overview(views: list[View], found: dict[tuple[int, int], Agreement]) -> None:
+def overview(views: list[Compared], found: dict[tuple[int, int], Agreement]) -> None:
     """All pairs at once: a matrix of one figure, and the overlap of their tops."""
     left, right = st.columns(2, gap="medium")
     with left:
@@ -104,7 +135,7 @@ def overview(views: list[View], found: dict[tuple[int, int], Agreement]) -> None
         curves(views, found)
 
 
-def _matrix(views: list[View], found: dict[tuple[int, int], Agreement], shown: str) -> None:
+def _matrix(views: list[Compared], found: dict[tuple[int, int], Agreement], shown: str) -> None:
     r = len(views)
     values = np.full((r, r), np.nan, np.float32)
     for (a, b), pair in found.items():
@@ -121,7 +152,7 @@ def _matrix(views: list[View], found: dict[tuple[int, int], Agreement], shown: s
     figure = go.Figure(heat)
     axis = {"tickvals": list(range(r)), "ticktext": names, "showgrid": False, "zeroline": False}
     figure.update_layout(**LAYOUT, height=80 + 52 * r, xaxis=axis, yaxis=axis | {"autorange": "reversed"})
-    st.plotly_chart(figure, config=CONFIG, key="comparing_matrix")
+    st.plotly_chart(figure, config=CONFIG, key="comparing_matrix", alt=f"{shown} of every pair of runs")
 
 
 def _value(pair: Agreement, shown: str) -> float:
@@ -133,7 +164,7 @@ def _value(pair: Agreement, shown: str) -> float:
     return np.nan if value is None else value
 
 
-def curves(views: list[View], found: dict[tuple[int, int], Agreement]) -> None:
+def curves(views: list[Compared], found: dict[tuple[int, int], Agreement]) -> None:
     """The overlap of the tops against their size, one line per pair, with what chance would give."""
     figure = go.Figure()
     pairs = {key: pair for key, pair in found.items() if pair.rows}
@@ -148,13 +179,15 @@ def curves(views: list[View], found: dict[tuple[int, int], Agreement]) -> None:
     legend = {"orientation": "h", "yanchor": "top", "y": -0.25, "x": 0}
     figure.update_layout(**{**LAYOUT, "showlegend": True}, height=380, xaxis_type="log", xaxis_title="best k of each",
                          yaxis_title="share in common", yaxis_range=[0, 1.02], legend=legend)  # fmt: skip
-    st.plotly_chart(figure, config=CONFIG, key="comparing_curves")
+    st.plotly_chart(figure, config=CONFIG, key="comparing_curves", alt="Overlap of the tops against their size")
 
 
 def figures(found: Agreement) -> None:
     """One pair in figures, each with what it would be without any relation."""
     places = st.columns(5)
-    places[0].metric("Compared samples", f"{found.rows:,}", border=True, help="Scored by both runs.")
+    places[0].metric(
+        "Compared samples", f"{found.rows:,}", border=True, help="Scored by both runs, and passing the filters."
+    )
     places[1].metric("Spearman", _shown(found.spearman), border=True, help=MATRICES["Spearman"])
     places[2].metric("Kendall", _shown(found.kendall), border=True, help=MATRICES["Kendall"])
     for place, share in zip(places[3:], (0.01, 0.1)):
@@ -174,12 +207,12 @@ def _shown(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def axis_name(view: View, limit: int = 40) -> str:
+def axis_name(view: Compared, limit: int = 40) -> str:
     """A run's name where Plotly shows it, which reads a little HTML: angle brackets and ampersands are taken out."""
     return shorten(view.record.name, limit).replace("<", "‹").replace(">", "›").replace("&", "+")
 
 
-def choose_pair(views: list[View]) -> tuple[View, View]:
+def choose_pair(views: list[Compared]) -> tuple[Compared, Compared]:
     """Two of the chosen runs to look at closely; of two, both."""
     if len(views) == 2:
         return views[0], views[1]
@@ -196,6 +229,6 @@ def _one(label: str, key: str, names: list[str], *, width: int) -> str:
     return str(st.selectbox(label, names, key=key, width=width, format_func=lambda n: shorten(n, 40)))
 
 
-def title(one: View, two: View) -> str:
+def title(one: Compared, two: Compared) -> str:
     """The pair in words, escaped."""
     return f"{plain(shorten(one.record.name))} against {plain(shorten(two.record.name))}"

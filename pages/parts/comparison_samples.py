@@ -18,8 +18,7 @@ from engine.curation.crossing import Density, Region
 from engine.store.project import Project
 from pages.parts import colours, filters, paged, reads, row_list, state
 from pages.parts.charts import CONFIG, LAYOUT, OCHRE
-from pages.parts.comparison import axis_name
-from pages.parts.run_choice import View
+from pages.parts.comparison import Compared, axis_name
 from pages.parts.shell import PAGES
 from pages.parts.words import count, score, shorten
 
@@ -29,7 +28,7 @@ SHARES = {"top 1 %": 0.01, "top 5 %": 0.05, "top 10 %": 0.1, "top 25 %": 0.25}
 USUAL_SHARE = "top 10 %"
 
 
-def explore(project: Project, found: Pair, one: View, two: View) -> None:
+def explore(project: Project, found: Pair, one: Compared, two: Compared) -> None:
     """The picture on the left; on the right the choice of a part, and its samples."""
     left, right = st.columns([2, 3], gap="medium")
     with left:
@@ -46,7 +45,9 @@ def explore(project: Project, found: Pair, one: View, two: View) -> None:
         _samples(project, found, one, two, part, k, drawn if part == DRAWN else None, by_rank=by_rank)
 
 
-def values(project: Project, found: Pair, one: View, two: View, *, by_rank: bool) -> tuple[np.ndarray, np.ndarray]:
+def values(
+    project: Project, found: Pair, one: Compared, two: Compared, *, by_rank: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """x and y of the compared rows: their ranks in each run (int64), or their scores (float32)."""
     if by_rank:
         x, y = (reads.ranks(project, v.scores.artifact, v.column)[found.rows] for v in (one, two))
@@ -56,13 +57,12 @@ def values(project: Project, found: Pair, one: View, two: View, *, by_rank: bool
 
 
 def _picture(
-    project: Project, x: np.ndarray, y: np.ndarray, one: View, two: View, *, by_rank: bool, box: bool
+    project: Project, x: np.ndarray, y: np.ndarray, one: Compared, two: Compared, *, by_rank: bool, box: bool
 ) -> tuple[Any, Density]:
     """Draw how densely the samples lie; returns what was chosen in it. Plotly hears a box or a click, never both."""
     shown = reads.by_artifact(
-        project, one.scores.artifact, "density", lambda _: crossing.density(x, y), two.scores.artifact, one.column,
-        by_rank,
-    )  # fmt: skip
+        project, one.scores.artifact, "density", lambda _: crossing.density(x, y), *one.key, *two.key, by_rank
+    )
     counts = shown.counts.astype(np.float32)
     scale = "Tealgrn" if not colours.is_dark() else "Tealgrn_r"
     heat = go.Heatmap(
@@ -84,16 +84,17 @@ def _picture(
     for edges, axis in ((shown.x, figure.update_xaxes), (shown.y, figure.update_yaxes)):
         ends = [float(edges[0]), float(edges[-1])]
         axis(range=ends[::-1] if by_rank else ends, zeroline=False)
-    key = f"density_{one.record.name}_{two.record.name}_{one.column}_{by_rank}_{box}"
+    key = "_".join(["density", *one.key, *two.key, str(by_rank), str(box)])
     mode: Literal["box", "points"] = "box" if box else "points"
-    event = st.plotly_chart(figure, config=CONFIG, key=key, on_select="rerun", selection_mode=mode)
+    event = st.plotly_chart(figure, config=CONFIG, key=key, on_select="rerun", selection_mode=mode,
+                            alt="How densely the samples lie, one run against the other")  # fmt: skip
     beyond = f" {count(shown.outside, 'sample')} beyond the picture lie at its edges." if shown.outside else ""
     best = " The best are at the top right." if by_rank else ""
     st.caption(f"Darker is denser.{best} {'Draw a box' if box else 'Click a cell'} to list its samples.{beyond}")
     return event, shown
 
 
-def _axis(view: View, *, by_rank: bool) -> str:
+def _axis(view: Compared, *, by_rank: bool) -> str:
     unit = f" ({view.unit})" if view.unit and not by_rank else ""
     return f"{'rank' if by_rank else 'score'} in {axis_name(view)}{unit}".replace("<", "‹").replace(">", "›")
 
@@ -120,7 +121,7 @@ def _rounded(end: float, shown: Density, *, up: bool) -> float:
     return float(f"{end:.6g}")
 
 
-def _choice(found: Pair, one: View, two: View, drawn: Region | None) -> tuple[str, int]:
+def _choice(found: Pair, one: Compared, two: Compared, drawn: Region | None) -> tuple[str, int]:
     """Which part is listed, and how large a top is; what was drawn last goes first."""
     first, second = (shorten(view.record.name, 30) for view in (one, two))
     names = {
@@ -146,7 +147,15 @@ def _choice(found: Pair, one: View, two: View, drawn: Region | None) -> tuple[st
 
 
 def _samples(
-    project: Project, found: Pair, one: View, two: View, part: str, k: int, drawn: Region | None, *, by_rank: bool
+    project: Project,
+    found: Pair,
+    one: Compared,
+    two: Compared,
+    part: str,
+    k: int,
+    drawn: Region | None,
+    *,
+    by_rank: bool,
 ) -> None:
     x, y = values(project, found, one, two, by_rank=by_rank or part != DRAWN)
     region = drawn or named_region(part, k)
@@ -155,7 +164,7 @@ def _samples(
     else:
         at = crossing.inside(x, y, region)
         at = at[np.argsort(_first_of(part, found.ranks[at]), kind="stable")]
-    owner = (one.scores.artifact, two.scores.artifact, one.column, part, k, region)
+    owner = (one.key, two.key, part, k, region)
     if not len(at):
         st.caption("No sample lies there. Draw another box, or choose a larger top.")
         return
@@ -178,16 +187,27 @@ def _first_of(part: str, ranks: np.ndarray) -> np.ndarray:
     return ranks[:, 0] if part == FIRST else ranks[:, 1] if part == SECOND else ranks.min(axis=1)
 
 
-def filters_of(one: View, two: View, region: Region, *, by_rank: bool) -> list[filters.Filter]:
-    """The region as filters, one per run; an axis open to both sides needs none."""
+def filters_of(one: Compared, two: Compared, region: Region, *, by_rank: bool) -> list[filters.Filter]:
+    """The region as filters, one per run; an axis open to both sides needs none. A filter in force on the same run is
+    taken in, since it would be replaced.
+    """
     kind: filters.Kind = "rank" if by_rank else "score"
-    ends = ((one, region.x), (two, region.y))
-    return [
-        filters.Filter(kind, f"{view.record.name}/{view.column}", span) for view, span in ends if span != (None, None)
-    ]
+    active = {part.slot: part.values for part in state.active_filters()}
+    found = []
+    for view, span in ((one, region.x), (two, region.y)):
+        subject = f"{view.record.name}/{view.column}"
+        if span != (None, None):
+            found.append(filters.Filter(kind, subject, narrowed(span, active.get((kind, subject), (None, None)))))
+    return found
 
 
-def _filter_button(one: View, two: View, region: Region, number: int, *, by_rank: bool) -> None:
+def narrowed(one: tuple[float | None, ...], two: tuple[float | None, ...]) -> tuple[float | None, float | None]:
+    """What two spans (low, high) have in common, ends included and None for open."""
+    lows, highs = ([span[at] for span in (one, two) if span[at] is not None] for at in (0, 1))
+    return max(lows, default=None), min(highs, default=None)  # type: ignore[type-var]
+
+
+def _filter_button(one: Compared, two: Compared, region: Region, number: int, *, by_rank: bool) -> None:
     label = f"Show these {number:,} everywhere"
     if st.button(label, key="comparing_filter", icon=":material/filter_alt:", help="Adds filters on both runs."):
         for part in filters_of(one, two, region, by_rank=by_rank):
@@ -197,7 +217,7 @@ def _filter_button(one: View, two: View, region: Region, number: int, *, by_rank
         st.switch_page(next(path for path, name, _ in PAGES if name == "Review"))
 
 
-def _table(project: Project, found: Pair, one: View, two: View, at: np.ndarray) -> None:
+def _table(project: Project, found: Pair, one: Compared, two: Compared, at: np.ndarray) -> None:
     """One page of samples; ticking a line offers to open it in Review."""
     rows = found.rows[at]
     first, second = shorten(one.record.name, 30), shorten(two.record.name, 30)

@@ -15,9 +15,8 @@ from engine.curation.agreement import Groups, Pair
 from engine.store.project import Project
 from pages.parts import colours, filters, reads, state
 from pages.parts.charts import CONFIG, LAYOUT
-from pages.parts.comparison import axis_name
+from pages.parts.comparison import Compared, axis_name
 from pages.parts.comparison_samples import SHARES, USUAL_SHARE
-from pages.parts.run_choice import View
 from pages.parts.shell import PAGES, empty
 from pages.parts.words import count, plain, shorten
 
@@ -28,18 +27,17 @@ _STEPS = {False: ["#DD7414", "#F0A95B", "#E4E6E9", "#7FAFD8", "#2F7CC0"],
           True: ["#FFB65C", "#A3611F", "#4B4E55", "#2F659B", "#6CC0FF"]}  # fmt: skip
 
 
-def on_map(project: Project, found: Pair, one: View, two: View) -> None:
+def on_map(project: Project, found: Pair, one: Compared, two: Compared) -> None:
     """The mean lead over the latest map, and its clusters in a table."""
     layout = reads.layout(project)
     if layout is None:
         empty("There is no map yet", "Build it to see where on it the runs disagree.", "Map")
         return
-    key = (one.scores.artifact, two.scores.artifact, one.column)
     cells = int(np.clip(np.sqrt(len(found.rows) / 3), 10, MOST_CELLS))
     mean, number, edges = reads.by_artifact(
         project, layout.artifact, "lead on the map",
         lambda _: agreement.on_plane(found, layout.xy, bins=cells, least=FEWEST if cells == MOST_CELLS else 1),
-        *key,
+        *one.key, *two.key,
     )  # fmt: skip
     left, right = st.columns([2, 3], gap="medium")
     with left:
@@ -48,7 +46,7 @@ def on_map(project: Project, found: Pair, one: View, two: View) -> None:
         _groups(project, found, one, two, "cluster", _top(found))
 
 
-def _plane(mean: np.ndarray, number: np.ndarray, edges: np.ndarray, one: View, two: View) -> None:
+def _plane(mean: np.ndarray, number: np.ndarray, edges: np.ndarray, one: Compared, two: Compared) -> None:
     if not number.any():
         st.caption("None of the compared samples has a place on the map.")
         return
@@ -63,12 +61,12 @@ def _plane(mean: np.ndarray, number: np.ndarray, edges: np.ndarray, one: View, t
     figure = go.Figure(heat)
     bare = {"visible": False, "showgrid": False, "zeroline": False}
     figure.update_layout(**LAYOUT, height=420, xaxis=bare, yaxis=bare | {"scaleanchor": "x"})
-    st.plotly_chart(figure, config=CONFIG, key="comparing_plane")
+    st.plotly_chart(figure, config=CONFIG, key="comparing_plane", alt="The mean lead over the map")
     first, second = plain(axis_name(one)), plain(axis_name(two))
     st.caption(f"Blue: {first} ranks the samples there higher; orange: {second} does.")
 
 
-def by_source(project: Project, found: Pair, one: View, two: View) -> None:
+def by_source(project: Project, found: Pair, one: Compared, two: Compared) -> None:
     """The shares that the values of any category have in the tops of both runs."""
     named = {c.name: c for c in columns.listed(reads.facts(project)) if c.kind in ("category", "flag", None)}
     options = [name for name in named if name != "cluster" and not name.startswith("status/")]
@@ -89,10 +87,13 @@ def _top(found: Pair) -> int:
     return agreement.top_size(len(found.rows), SHARES[str(share)])
 
 
-def _groups(project: Project, found: Pair, one: View, two: View, column: str, k: int) -> None:
+def _groups(project: Project, found: Pair, one: Compared, two: Compared, column: str, k: int) -> None:
     """The groups of one column: sizes, shares of the tops, shift and lead; ticking a line offers it as a filter."""
     known = columns.categories(reads.facts(project), column)
-    groups = agreement.by_group(found, known.codes, len(known.names), k)
+    groups = reads.by_stamp(
+        project, "groups", lambda: agreement.by_group(found, known.codes, len(known.names), k), column, k, one.key,
+        two.key,
+    )  # fmt: skip
     order = np.argsort(-np.abs(groups.shift), kind="stable")
     order = order[groups.sizes[order] > 0]
     lines = [_line(groups, known.names, at, one, two) for at in order[:SHOWN].tolist()]
@@ -108,7 +109,7 @@ def _groups(project: Project, found: Pair, one: View, two: View, column: str, k:
         _filter_button(column, int(order[chosen[0]]), known.names, int(groups.sizes[order[chosen[0]]]))
 
 
-def _line(groups: Groups, names: list[str], at: int, one: View, two: View) -> dict[str, Any]:
+def _line(groups: Groups, names: list[str], at: int, one: Compared, two: Compared) -> dict[str, Any]:
     first, second = shorten(one.record.name, 24), shorten(two.record.name, 24)
     second = f"{second} " if first == second else second
     return {

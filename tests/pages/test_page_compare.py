@@ -12,12 +12,12 @@ from engine.curation import agreement, crossing
 from engine.curation.crossing import Region
 from engine.store.project import Project
 from pages.parts import comparison_samples, comparison_where, filters, reads
-from pages.parts.run_choice import View
+from pages.parts.comparison import Compared
 
 
-def _views(project: Project, *names: str) -> list[View]:
+def _views(project: Project, *names: str) -> list[Compared]:
     runs = {run.name: run for run in project.runs()}
-    return [View(runs[name], reads.scores(project, runs[name].artifact), "maths") for name in names]
+    return [Compared(runs[name], reads.scores(project, runs[name].artifact), "maths") for name in names]
 
 
 def test_one_run_is_nothing_to_compare(pages: Any, make_project: Callable[..., Project]) -> None:
@@ -111,3 +111,22 @@ def test_where_runs_part_is_told_by_group_and_leads_to_it(
     assert test.dataframe[0].value["Samples"].sum() == 59
     part = comparison_where.filter_of("field/source", 1, ["a", "source 1"])
     assert filters.combined(project, [part]).sum() == 20
+
+
+def test_filters_hold_and_what_a_region_adds_is_within_them(
+    pages: Any, make_project: Callable[..., Project], add_run: Callable[..., Any]
+) -> None:
+    project = make_project()
+    add_run(project, "second", seed=5)
+    kept = filters.encode([filters.Filter("field", "task", ("t0",)), filters.Filter("rank", "landmark/score", (1, 40))])
+    test = pages.open("5_Compare.py", project, filters=kept)
+    assert not test.exception
+    passing = filters.combined(project, filters.decode(kept))
+    assert test.metric[0].value == str(passing.sum())
+    assert set(test.dataframe[0].value["Sample"]) <= {f"row-{row}" for row in np.flatnonzero(passing)}
+    assert comparison_samples.narrowed((5, None), (1, 40)) == (5, 40)
+    assert comparison_samples.narrowed((None, 9), (None, None)) == (None, 9)
+    nothing = filters.encode([filters.Filter("field", "task", ("t9",))])
+    test = pages.open("5_Compare.py", project, filters=nothing)
+    assert not test.exception
+    assert any("no sample in common here" in m.value for m in test.main.markdown)

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.export.placing import MANIFEST_SUFFIX
 from engine.export.plan import Plan
+from engine.runs.choice import Choice
 from engine.selection.menu import SETTINGS
 from engine.store.artifacts import MANIFEST, read_manifest
 from engine.store.project import Project
@@ -94,7 +95,8 @@ def select_line(folder: str, selection: Selection) -> str:
     names = ("run", "size", "strategy", "seed", *(name for name in SETTINGS if name != "seed"))
     values = ((name, selection.spec.get(name)) for name in names)
     options = [(f"--{name}", _plain(value)) for name, value in values if _said(value)]
-    return _line("select", folder, *options, ("--name", selection.name))
+    further = Choice.from_spec(selection.spec).options() if "size" in selection.spec else []
+    return _line("select", folder, *options, *further, ("--name", selection.name))
 
 
 def _said(value: Any) -> bool:

@@ -49,7 +49,8 @@ def build_manifest(
     given, if any.
     """
     plan = plan or Plan()
-    run = run or next((r for r in project.runs() if r.name == selection.run), None)
+    runs = project.runs()
+    run = run or next((r for r in runs if r.name == selection.run), None)
     files, scored = project.files(), _run(project, run)
     with project.session() as con:
         ids, hashes = chosen.identities(con, selection.rows)
@@ -63,6 +64,7 @@ def build_manifest(
         "approved": selection.state == "approved",
         "selection": _selection(selection),
         "run": scored,
+        "other_runs": [_run(project, r) for r in _others(runs, run, selection.spec)],
         "model": _model(run, scored),
         "seeds": {
             "run": (run.config.get("seed") if run else None),
@@ -162,11 +164,18 @@ def _model(run: RunRecord | None, scored: Mapping[str, Any] | None) -> dict[str,
 
 
 def _artifacts(project: Project, spec: Any) -> dict[str, Any]:
-    """The manifests of what the selection went by besides its run, such as a map: every artifact its spec names."""
+    """The manifests of what the selection may have gone by: every artifact its spec names, latest map and signals."""
     folders = [project.artifacts / text for text in dict.fromkeys(_texts(spec)) if text and "/" not in text]
-    signals = project.latest_signals()
+    plane, signals = project.latest_map(), project.latest_signals()
+    folders += [project.artifacts / plane.artifact] if plane is not None else []
     folders += [signals] if signals is not None else []
     return {folder.name: read_manifest(folder) for folder in folders if (folder / MANIFEST).is_file()}
+
+
+def _others(runs: Sequence[RunRecord], run: RunRecord | None, spec: Any) -> list[RunRecord]:
+    """Further runs that the spec names, as the columns of filters and quotas do."""
+    named = {part for text in _texts(spec) for part in (text, *text.split("/"))}
+    return [r for r in runs if r.name in named and (run is None or r.name != run.name)]
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -132,3 +132,42 @@ def test_the_shell_says_identical_or_what_differs(made, tmp_path, capsys):
     assert main(["reproduce", manifest]) == 1
     assert "Not identical: o" in capsys.readouterr().out
     assert main(["reproduce", str(tmp_path / "absent")]) == 1
+
+
+def test_scores_decisions_and_selection_are_made_anew_and_compared(tmp_path, monkeypatch, capsys):
+    from engine.runs import jobs
+    from engine.runs.work import work
+
+    monkeypatch.setattr(jobs, "_spawn", lambda project, folder: work(project.path, folder.id))
+    said = [{"prompt": f"Say {i}.", "completion": f"It is {i}.", "source": f"s{i % 3}"} for i in range(30)]
+    rows = [{"id": f"r{i}", **row} for i, row in enumerate(said)]
+    (tmp_path / "pool.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    place = str(tmp_path / "p")
+    for words in (
+        ["add-pool", place, str(tmp_path / "pool.jsonl")],
+        ["score", place, "--method", "random", "--seed", "5", "--run", "base"],
+        ["decide", place, "r3", "r4", "approve"],
+        ["decide", place, "r5", "reject"],
+        ["select", place, "--run", "base", "--size", "40%", "--name", "s", "--at-most", "field/source:s1=3"],
+        ["decide", place, "r6", "r7", "reject"],  # later: the selection did not know
+        ["export", place, "s", str(tmp_path / "o"), "--format", "chat", "--with", "scores,reason"],
+    ):
+        assert main(words) == 0
+    shutil.rmtree(place)
+    manifest = tmp_path / "o.manifest.json"
+    found = reproduce(manifest, rescore=True)
+    assert (found.identical, found.differences) == (True, ())
+    assert "came out the same" in found.sentence
+    told = json.loads(manifest.read_text())
+    line = next(line for line in told["reproduce"] if " select " in line)
+    assert "--at-most field/source:s1=3" in line
+    told["run"]["config"]["seed"] = 6
+    manifest.write_text(json.dumps(told))
+    found = reproduce(manifest, rescore=True)
+    assert not found.identical
+    assert "recorded rows were not chosen again" in found.differences[0]
+    assert "scores: they differ" in found.differences[1]
+    told["selection"]["spec"] = {}
+    manifest.write_text(json.dumps(told))
+    with pytest.raises(EngineError, match="cannot be chosen anew"):
+        reproduce(manifest, rescore=True)

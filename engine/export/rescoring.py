@@ -1,0 +1,167 @@
+"""The second half of `reproduce --rescore`: scores, map, signals, decisions and selection made anew, and compared.
+
+Works in the temporary project of `reproduce`, whose inputs are checked and added already. What the selection went by is
+what the manifest tells: its run, the runs its filters name, the map and the signals where filters, quotas, guards or
+the strategy need them; the decisions it knew. A run that covers fewer rows than the pool was made before the last files
+were added and cannot be made again here. Compares the rows chosen, and the scores
+where the export carries them. Does not compare maps point by point: what they are for is the selection.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.curation.facts import Facts
+from engine.errors import Cancelled, EngineError, ProjectLocked
+from engine.export.extras import from_told
+from engine.progress import Reporter
+from engine.runs import jobs
+from engine.runs.choice import Choice
+from engine.runs.choosing import select
+from engine.runs.config import ScoreConfig
+from engine.runs.map_config import MapConfig
+from engine.store.project import Project
+
+POLL_S = 0.2
+_ENDS = {Cancelled.exit_status: Cancelled, ProjectLocked.exit_status: ProjectLocked}
+_BY = "reproduce"
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What came of it: one line per difference, and notes worth knowing."""
+
+    differences: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def rescored(project: Project, told: Mapping[str, Any], reporter: Reporter) -> Rescored:
+    """Make everything the selection went by again in `project`, select, and compare with the recorded rows.
+
+    Raises `EngineError` where the manifest holds no way to choose (a selection by hand), or a step fails.
+    """
+    spec = dict(told["selection"]["spec"])
+    if told.get("run") is None or "size" not in spec:
+        raise EngineError(
+            "This selection names no scoring run or no size, so it cannot be chosen anew; without --rescore its files "
+            "can be made again. Nothing was written."
+        )
+    check_coverage(project, told)
+    runs = {run["name"]: run for run in (told["run"], *told.get("other_runs", ()))}
+    for run in runs.values():
+        _score(project, run, reporter)
+    _map_and_signals(project, told, spec, reporter)
+    _decide(project, told["decisions"].get("known_rows", {}))
+    choice = Choice.from_spec(_renamed(spec, told, project))
+    again, chosen = select(project, choice, run=told["run"]["name"], name="again", by=_BY, reporter=reporter)
+    differences = [*_rows(told, again.rows), *_weights(told, again.rows, again.weights), *_scores(project, told)]
+    return Rescored(tuple(differences), tuple(chosen.notes))
+
+
+def check_coverage(project: Project, told: Mapping[str, Any]) -> None:
+    """Refuse runs of before the pool grew."""
+    size = project.extent("pool", "")[0]
+    short = [r["name"] for r in (told["run"], *told.get("other_runs", ())) if r["rows"] != size]
+    if short:
+        raise EngineError(
+            f"{', '.join(short)} covers fewer rows than the pool: files were added after it was made, and scoring anew "
+            "would rest on another pool. Without --rescore the files can be made again. Nothing was written."
+        )
+
+
+def _score(project: Project, run: Mapping[str, Any], reporter: Reporter) -> None:
+    config = {**run["config"]}
+    if not config.get("targets") and run["targets"]:
+        config["targets"] = list(run["targets"])
+    _work(project, "score", ScoreConfig.from_dict(config), reporter, run=run["name"], doing=f"scoring {run['name']}")
+
+
+def _map_and_signals(project: Project, told: Mapping[str, Any], spec: Mapping[str, Any], reporter: Reporter) -> None:
+    """The map and the signals, where the strategy or anything that leaves rows out may need them."""
+    if not (spec.get("map") or spec.get("left_out") or spec.get("filters") or spec.get("quotas")):
+        return
+    made = told.get("artifacts", {})
+    maps = [value for name, value in made.items() if name.startswith("map-")]
+    if maps:
+        _work(project, "map", MapConfig.from_dict(maps[-1].get("config", {})), reporter, doing="making the map")
+    if any(name.startswith("signals-") for name in made):
+        _work(project, "signals", {}, reporter, doing="checking the pool")
+
+
+def _work(
+    project: Project, kind: jobs.Kind, config: Any, reporter: Reporter, *, doing: str, run: str | None = None
+) -> None:
+    """Do a job in its own process and wait for it; stop it where the caller is cancelled. Raises what it ended with."""
+    reporter.phase(doing, 0)
+    number = jobs.submit(project, kind, config, run=run)
+    try:
+        while (found := jobs.job(project, number)).active:
+            reporter.check()
+            time.sleep(POLL_S)
+    except BaseException:
+        if jobs.job(project, number).active:
+            jobs.cancel(project, number)
+            while jobs.job(project, number).active:
+                time.sleep(POLL_S)
+        raise
+    if found.state != "done":
+        progress = found.progress
+        raise _ENDS.get(progress.exit_status, EngineError)(f"{doing} failed: {progress.message}")
+
+
+def _decide(project: Project, known: Mapping[str, list[int]]) -> None:
+    """The decisions that the selection knew."""
+    for decision in ("approve", "reject", "skip"):
+        if known.get(decision):
+            project.decide(np.asarray(known[decision]), decision, by=_BY, note="as recorded in the manifest")
+
+
+def _renamed(spec: dict[str, Any], told: Mapping[str, Any], project: Project) -> dict[str, Any]:
+    """The spec with the recorded map's name replaced by that of the one made anew, should they differ."""
+    plane = project.latest_map()
+    old = [name for name in told.get("artifacts", {}) if name.startswith("map-")]
+    if plane is None or not old:
+        return spec
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: replaced(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [replaced(inner) for inner in value]
+        return plane.artifact if value in old else value
+
+    return {name: replaced(value) for name, value in spec.items()}
+
+
+def _rows(told: Mapping[str, Any], rows: np.ndarray) -> list[str]:
+    recorded = np.asarray(told["rows"]["row"], np.int64)
+    more, fewer = np.setdiff1d(rows, recorded), np.setdiff1d(recorded, rows)
+    if not len(more) and not len(fewer):
+        return []
+    return [
+        f"selection: {len(fewer):,} of the {len(recorded):,} recorded rows were not chosen again, and {len(more):,} "
+        f"others were (rows {', '.join(map(str, [*fewer[:5], *more[:5]]))} …)"
+    ]
+
+
+def _weights(told: Mapping[str, Any], rows: np.ndarray, weights: np.ndarray | None) -> list[str]:
+    recorded = told.get("weights")
+    if recorded is None or weights is None or list(rows) != told["rows"]["row"]:
+        return []
+    apart = float(np.abs(np.asarray(recorded, np.float32) - weights).max())
+    return [f"weights: they differ by up to {apart:.3g}"] if apart > 0 else []
+
+
+def _scores(project: Project, told: Mapping[str, Any]) -> list[str]:
+    """Scores written with the rows, against those made anew."""
+    held = {value["name"]: value for value in told.get("extras", ()) if value["name"] == "score"}
+    if not held:
+        return []
+    facts, rows = Facts(project), np.asarray(told["rows"]["row"], np.int64)
+    now = np.asarray(facts.scores(facts.run(told["run"]["name"]).artifact).score)[rows]
+    then = np.asarray(from_told(held["score"]).values, np.float32)
+    apart = float(np.nanmax(np.abs(now - then), initial=0.0))
+    return [f"scores: they differ by up to {apart:.3g}"] if apart > 0 or (np.isnan(now) != np.isnan(then)).any() else []

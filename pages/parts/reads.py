@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import streamlit as st
 
 from engine.curation.facts import (
     AGGREGATE,
@@ -80,16 +79,14 @@ def facts(project: Project) -> CachedFacts:
     return CachedFacts(project)
 
 
-@st.cache_resource(show_spinner=False)
-def _memory() -> Memory:
-    return Memory(LIMIT)
+_MEMORY = Memory(LIMIT)  # one for the process; a page asks it hundreds of times
 
 
 def _kept(project: Project, kind: str, key: tuple[Any, ...], version: Any, make: Callable[[Any], T]) -> T:
     """A value of the shared memory. A thread inside a session of the catalogue waits for nobody who may need one."""
     patient = not project.is_open_here()
     whole = (str(project.path), kind, *_hashable(key))
-    return _memory().get(whole, version, lambda before: _frozen(make(before)), patient=patient)
+    return _MEMORY.get(whole, version, lambda before: _frozen(make(before)), patient=patient)
 
 
 def _hashable(key: tuple[Any, ...]) -> tuple[Any, ...]:

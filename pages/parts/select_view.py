@@ -114,7 +114,7 @@ def _standings(stand: Ground, rows: np.ndarray | None) -> None:
     lines.sort(key=lambda line: (-line.lacks, line.state != "full"))
     shown = [
         {
-            "Group": shorten(line.group, 80),
+            "Group": shorten(line.group.removeprefix("field/").removeprefix("signal/"), 80),
             "Bound": f"{line.bound} {line.asked:,} {line.unit}",
             "In the subset": line.inside,
             "Can be chosen": line.there,

@@ -10,6 +10,7 @@ import pytest
 from engine.data.samples import Message, Row, SourceInfo
 from engine.runs.sides import STAGE, side_key, side_of
 from engine.selection.menu import STRATEGIES
+from engine.selection.quotas import Quota
 from engine.selection.submodular import SUBMODULAR_NAMES
 from engine.store import artifacts
 from engine.store.project import Project
@@ -260,6 +261,32 @@ def test_a_map_of_before_features_is_one_error(pages: Any, make_project: Callabl
     assert "Run map again" in test.error[0].value.replace("\\", "")
 
 
+def test_quotas_say_what_lacks_and_a_sample_why_it_is_out(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    test = pages.open("6_Select.py", project)
+    asked = (Quota("file", project.files()[0].name, "at-least", "61"),)
+    test.session_state["ts_quotas"] = (str(project.path), asked)
+    test.run()
+    assert not test.exception
+    assert "too few" in test.error[0].value
+    assert test.dataframe[0].value["State"].tolist()[0].startswith("lacks")
+    assert not [b for b in test.button if b.label.startswith("Save ")]
+    test.button(key="select_quota_0").click().run()  # its chip takes it out of force
+    assert not test.error
+    test.session_state["ts_quotas"] = (str(project.path), (Quota("status/landmark", "exact", "at-most", "50%"),))
+    test.run()
+    test.session_state["select_tabs"] = "Why in or out"
+    test.session_state["select_why"] = "row-59"
+    test.run()
+    assert not test.exception
+    assert any("no score" in m.value for m in test.main.markdown)
+    _save(test)
+    spec = project.selections()[0].spec
+    assert spec["quotas"] == [{"column": "status/landmark", "value": "exact", "kind": "at-most", "amount": "50%"}]
+    test.text_input(key="select_size").input("40 words").run()
+    assert any("of 40 words" in c.value.replace("\\", "") for c in test.caption)
+
+
 def test_in_a_large_pool_rows_are_compared_only_when_asked(
     pages: Any, make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,5 +305,5 @@ def test_in_a_large_pool_rows_are_compared_only_when_asked(
     assert len(project.selections()) == 1
     project.decide([int(project.selections()[0].rows[0])], "reject", by="test")
     test.run()
-    assert not test.metric
+    assert not [b for b in test.button if b.label.startswith("Save ")]
     assert test.button(key="select_propose")

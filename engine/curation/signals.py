@@ -22,7 +22,6 @@ from engine.data.signal_columns import SignalColumn, read_columns
 from engine.errors import EngineError
 from engine.store import artifacts
 from engine.store.decisions import DECISIONS
-from engine.store.project import Project
 
 CLOSENESS = "closeness"
 CLOSENESS_FORMAT = 1
@@ -103,7 +102,7 @@ def signals_of(facts: Facts) -> Signals:
     """The signals of the latest artifact and of the latest map; none where the pool was never checked."""
     latest, plane = facts.latest_signals(), facts.latest_map()
     folders = [] if latest is None else [facts.artifact(latest)]
-    folders += [] if plane is None else facts.remember(STATE, "closeness", lambda: _closeness(facts.project, plane))
+    folders += [] if plane is None else _closeness(facts, plane)
     found = [(folder, column) for folder in folders for column in _described(facts, folder)]
     found.sort(key=lambda entry: _GROUPS.index(entry[1].group) if entry[1].group in _GROUPS else len(_GROUPS))
     return Signals(
@@ -121,7 +120,7 @@ _GROUPS = ("Copies", "Overlap", "Answers", "Repetition", "Personal data", "Langu
 def version(facts: Facts) -> str:
     """What the signals depend on besides the pool."""
     plane = facts.latest_map()
-    near = [] if plane is None else facts.remember(STATE, "closeness", lambda: _closeness(facts.project, plane))
+    near = [] if plane is None else _closeness(facts, plane)
     return " ".join([str(facts.latest_signals()), *(folder.name for folder in near)])
 
 
@@ -151,8 +150,10 @@ def left_out(
 def copies(facts: Facts, name: str, *, keep: Keep = "first", run: str = "", column: str = "score") -> Array:
     """bool (n,): the rows of every group of copies but the one that stays."""
     group = groups(signals_of(facts), name)
-    order = np.lexsort((np.arange(facts.n), -_preference(facts, keep, run, column), group))
-    first = np.r_[True, group[order][1:] != group[order][:-1]] if facts.n else np.zeros(0, bool)
+    inside = np.flatnonzero(np.bincount(group, minlength=facts.n)[group] > 1)
+    order = inside[np.lexsort((inside, -_preference(facts, keep, run, column)[inside], group[inside]))]
+    first = np.ones(len(order), bool)
+    first[1:] = group[order][1:] != group[order][:-1]
     out = np.zeros(facts.n, bool)
     out[order[~first]] = True
     return out
@@ -221,9 +222,7 @@ def outdated(facts: Facts) -> list[str]:
     before = {(e["role"], e["name"]): e["hash"] for e in summary.get("beside", ())}
     if "beside" not in summary:
         return ["more signals have become known"]
-    now = {
-        (role, name): content for role, name, content in facts.remember(STATE, "sides", lambda: _sides(facts.project))
-    }
+    now = {(role, name): content for role, name, _, content in _beside(facts)}
     grown = facts.n - int(summary["rows"])
     said = [f"{grown:,} rows joined it"] if grown > 0 else []
     changed = [_set_title(*key) for key, content in now.items() if before.get(key) != content]
@@ -242,19 +241,15 @@ def categories(signals: Signals, name: str) -> "pd.Series[int]":
     return pd.Series(counts, index=list(column.categories)).sort_values(ascending=False, kind="stable")
 
 
-def _closeness(project: Project, plane: str) -> list[Path]:
+def _closeness(facts: Facts, plane: str) -> list[Path]:
     """The artifacts of nearness that the map has for the sets as they are now."""
-    keys = [closeness_key(plane, *side) for side in _sides(project)]
-    found = [artifacts.find(project.artifacts, CLOSENESS, key) for key in keys]
+    keys = [closeness_key(plane, role, name, content) for role, name, _, content in _beside(facts)]
+    found = [artifacts.find(facts.project.artifacts, CLOSENESS, key) for key in keys]
     return [folder for folder in found if folder is not None]
 
 
-def _sides(project: Project) -> list[tuple[str, str, str]]:
-    """Role, name and content hash of every set beside the pool."""
-    with project.session():
-        sets = [("target", t.name) for t in project.targets()] + [("heldout", each.name) for each in project.heldout()]
-        owned = [("owned", "")] if project.extent("owned", "")[0] else []
-        return [(role, name, project.set_hash(role, name)) for role, name in (*sets, *owned)]
+def _beside(facts: Facts) -> list[tuple[str, str, int, str]]:
+    return facts.remember(STATE, "beside", facts.project.beside)
 
 
 def _whole(covered: Array, n: int) -> Array:

@@ -166,6 +166,11 @@ class Project:
         with self.session() as con:
             return reading.targets(con, "heldout")
 
+    def beside(self) -> list[tuple[str, str, int, str]]:
+        """Role, name, usable rows and content hash of every set beside the pool, taken at one moment."""
+        with self.session() as con:
+            return reading.beside(con)
+
     def counts(self) -> Counts:
         """Sizes of everything, decisions included."""
         with self.session() as con:

@@ -6,7 +6,7 @@ Every function works on an open session and changes nothing.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from engine.store.texts import Record, read_raw, read_texts
 
 ENGINE_ID_DIGITS = 16
 FIELD_PREFIX = "field:"
+BESIDE = ("target", "heldout", "owned")
 ENGINE_ID = f"(left(s.hash, {ENGINE_ID_DIGITS}) || '-' || s.row)"
 _ID = f"CASE WHEN s.own_id IS NULL OR c.own_id IS NOT NULL THEN {ENGINE_ID} ELSE s.own_id END"
 _CLASH = "LEFT JOIN id_clashes c ON c.set_id = s.set_id AND c.own_id = s.own_id"
@@ -78,7 +79,20 @@ def size(con: duckdb.DuckDBPyConnection, role: str, set_name: str) -> int:
 
 def set_hash(con: duckdb.DuckDBPyConnection, role: str, set_name: str) -> str:
     """SHA-256 over the content hashes and mappings of a set's files, in order of addition."""
-    parts = [[f.sha256, f.mapping] for f in files(con) if (f.role, f.set_name) == (role, set_name)]
+    return _hash_of(f for f in files(con) if (f.role, f.set_name) == (role, set_name))
+
+
+def beside(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int, str]]:
+    """Role, name, usable rows and `set_hash` of every set but the pool: targets, held-out files, then owned data."""
+    found: dict[tuple[str, str], list[FileRecord]] = {}
+    for file in files(con):
+        found.setdefault((file.role, file.set_name), []).append(file)
+    sets = [(*key, sum(f.rows for f in of), _hash_of(of)) for key, of in found.items() if key[0] in BESIDE]
+    return sorted((each for each in sets if each[2]), key=lambda each: BESIDE.index(each[0]))
+
+
+def _hash_of(found: Iterable[FileRecord]) -> str:
+    parts = [[f.sha256, f.mapping] for f in found]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

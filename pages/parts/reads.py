@@ -46,6 +46,7 @@ _SUBJECTS: dict[str, tuple[str, ...]] = {
     "files": ("sets",),
     "targets": ("sets",),
     "heldout": ("sets",),
+    "beside": ("sets",),
     "columns": ("sets",),
     "bad_rows": ("sets",),
     "runs": ("runs",),

@@ -19,7 +19,7 @@ from pages.parts.mistakes import errors_shown
 from pages.parts.shell import PAGES, empty
 from pages.parts.words import count, opened, percent, plain
 
-WIDTHS = [2.2, 0.9, 0.7, 5, 1.2]
+WIDTHS = [2.3, 1.5, 5, 1.2]
 MOST_VALUES = 200
 Line = tuple[SignalColumn, int, int]
 
@@ -94,10 +94,9 @@ def _small(title: str) -> str:
 
 
 def _line(column: SignalColumn, number: int, covered: int) -> None:
-    name, rows, share, meaning, act = st.columns(WIDTHS, vertical_alignment="center")
+    name, rows, meaning, act = st.columns(WIDTHS, vertical_alignment="center")
     name.markdown(plain(column.title))
-    rows.markdown(f"{number:,}")
-    share.caption(percent(number / max(covered, 1)))
+    rows.markdown(f"**{number:,}** · {percent(number / max(covered, 1))}")
     limit = f" From {column.threshold:g} on ({column.unit})." if column.kind == "number" else ""
     meaning.caption(plain(column.explanation + limit))
     act.button(
@@ -141,7 +140,7 @@ def _values(project: Project, column: SignalColumn, covered: int) -> None:
     """A category: its most frequent values, and a choice of one to look at."""
     counts = categories(signals_of(reads.facts(project)), column.name)
     counts = counts[counts > 0].head(MOST_VALUES)
-    name, rows, choice, act = st.columns([2.2, 3.1, 3.3, 1.2], vertical_alignment="center")
+    name, rows, choice, act = st.columns([2.3, 3.2, 3.3, 1.2], vertical_alignment="center")
     name.markdown(plain(column.title), help=plain(column.explanation))
     rows.caption(plain(", ".join(f"{value} {number:,}" for value, number in counts.head(4).items()) or "no value"))
     chosen = choice.selectbox(

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.parts import export_form, export_preview, export_result, reads
+from pages.parts import export_form, export_preview, export_result, merging_view, reads
 from pages.parts.mistakes import errors_shown
 from pages.parts.shell import empty, open_page
 
@@ -13,6 +13,7 @@ with open_page(
 ) as project:
     if not reads.by_state(project, "selections"):
         empty("There is no selection to export", "Choose a subset and save it first.", "Select")
+        merging_view.block(project)
         st.stop()
     selection = export_form.choose(project)
     with errors_shown():
@@ -25,3 +26,4 @@ with open_page(
         export_result.written(project)
     st.subheader("Exports of this project", anchor=False)
     export_result.earlier(project)
+    merging_view.block(project)

@@ -78,8 +78,10 @@ def _downloads(report: ExportReport) -> None:
         for label, path, key in small:
             st.download_button(label, path.read_bytes(), path.name, key=f"export_{key}", on_click="ignore",
                                icon=":material/download:")  # fmt: skip
-    if report.out not in [path for _, path, _ in small]:
-        st.caption("Too large, or a folder, to be downloaded here: take it from the exports folder on the server.")
+    if report.out.is_dir():
+        st.caption("A folder is not downloaded here: take it from the exports folder on the server.")
+    elif report.out not in [path for _, path, _ in small]:
+        st.caption(f"Files above {size(DOWNLOAD_LIMIT)} are not downloaded here: take it from the exports folder.")
 
 
 def _beginning(path: Path) -> str:

@@ -13,6 +13,7 @@ with open_page(
     "Choose the subset by size and strategy. Approved samples are always in, rejected ones never.",
     needs=("project", "pool"),
 ) as project:
+    approval.waiting(project)
     scored = bool(reads.by_state(project, "runs"))
     if not scored:
         empty("Nothing has been scored yet", "Score the pool first: one click with the built-in model.", "Score")
@@ -41,6 +42,6 @@ with open_page(
                             block(project, view, proposal)
                 select_view.save(project, view, proposal)
 
-    st.subheader("Saved selections", anchor=False)
+    st.subheader("Saved selections", anchor=approval.ANCHOR)
     with errors_shown():
         approval.desk(project)

@@ -22,6 +22,7 @@ from pages.parts.tables import table
 from pages.parts.words import count, moment, plain, shorten
 
 SHOWN = 100
+ANCHOR = "saved-selections"
 COLOURS = {"draft": "gray", "proposed": "blue", "approved": "green", "returned": "orange"}
 _CHOICE = "ts_approval"
 
@@ -50,6 +51,15 @@ def desk(project: Project) -> None:
         if tab.open:
             with tab, errors_shown():
                 block()
+
+
+def waiting(project: Project) -> None:
+    """Say at the top of the page which selections wait for approval, with a way to them; nothing where none does."""
+    found = [s for s in reads.by_state(project, "selections") if s.state == "proposed"]
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        named = ", ".join(plain(title(s)) for s in found[:3]) + more
+        st.info(f"Waiting for approval: {named}. [Go to it](#{ANCHOR})", icon=":material/pending_actions:")
 
 
 def sheet_of(project: Project, selection: Selection) -> dict[str, Any]:

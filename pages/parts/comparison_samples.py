@@ -41,7 +41,7 @@ def explore(project: Project, found: Pair, one: Compared, two: Compared) -> None
         event, shown = _picture(project, x, y, one, two, by_rank=by_rank, box=box)
     drawn = region_of(event, shown)
     with right:
-        part, k = _choice(found, one, two, drawn)
+        part, k = _choice(project, one, two, drawn)
         _samples(project, found, one, two, part, k, drawn if part == DRAWN else None, by_rank=by_rank)
 
 
@@ -121,8 +121,8 @@ def _rounded(end: float, shown: Density, *, up: bool) -> float:
     return float(f"{end:.6g}")
 
 
-def _choice(found: Pair, one: Compared, two: Compared, drawn: Region | None) -> tuple[str, int]:
-    """Which part is listed, and how large a top is; what was drawn last goes first."""
+def _choice(project: Project, one: Compared, two: Compared, drawn: Region | None) -> tuple[str, int]:
+    """Which part is listed, and how large a top is, of all samples scored; what was drawn last goes first."""
     first, second = (shorten(view.record.name, 30) for view in (one, two))
     names = {
         APART: "Largest disagreements",
@@ -143,7 +143,8 @@ def _choice(found: Pair, one: Compared, two: Compared, drawn: Region | None) -> 
         share = st.selectbox(
             "A top is the", list(SHARES), key="compare_top", width=140, disabled=part in (APART, DRAWN)
         )
-    return str(part), agreement.top_size(len(found.rows), SHARES[str(share)])
+    scored = max(len(reads.order(project, view.scores.artifact, view.column)) for view in (one, two))
+    return str(part), agreement.top_size(scored, SHARES[str(share)])
 
 
 def _samples(

@@ -37,6 +37,7 @@ def test_a_proposal_is_returned_answered_and_approved_with_its_figures(
     project = _filled(make_project, full=True)
     test = _press(pages.open("6_Select.py", project), "Propose for approval", "please look")
     assert project.selection("best").state == "proposed"
+    assert any("Waiting for approval: best, version 1" in i.value.replace("\\", "") for i in test.info)
     test = _press(test, "Return with the note")
     assert "Say in a note why" in test.error[0].value
     test = _press(test, "Return with the note", "row 4 leaks")

@@ -20,7 +20,6 @@ it. Does not draw and does not know the pages.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import hypergeom
 
 from engine.curation import filters
 from engine.curation.facts import Facts
@@ -161,6 +160,8 @@ def interval(x: int, m: int, population: int, *, level: float = LEVEL) -> tuple[
 
 def _least(x: int, m: int, population: int, tail: float) -> int:
     """The least X under which at least x of m are approved with a chance above `tail`; found by halving."""
+    from scipy.stats import hypergeom  # it takes a second, and an audit is rare
+
     low, high = x, population - m + x
     while low < high:
         middle = (low + high) // 2

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 
 from engine.curation.facts import Array, Facts
 from engine.errors import EngineError
@@ -94,6 +93,8 @@ def sample_vector(facts: Facts, row: int) -> Array:
 
 def likeness(values: Array, vector: Array, *, block: int = BLOCK) -> Array:
     """float32 (m,): the cosine of every row of `values` (m, d) with `vector` (d,); NaN for rows without features."""
+    import torch  # it takes seconds, and every page knows filters
+
     asked = torch.from_numpy(np.array(vector, np.float32))
     asked = asked / asked.norm().clamp(min=1e-30)
     out = np.empty(len(values), np.float32)

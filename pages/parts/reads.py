@@ -37,7 +37,7 @@ from pages.parts.memory import Memory
 
 __all__ = ["AGGREGATE", "ROLES", "STATUS", "Array", "Categories", "Layout", "Marks", "Scores", "rank"]
 T = TypeVar("T")
-LIMIT = 700_000_000
+LIMIT = 500_000_000
 # which subjects of the catalogue a fact depends on; any other is read again whenever the catalogue changes
 _SUBJECTS: dict[str, tuple[str, ...]] = {
     "decisions": ("sets", "decisions"),

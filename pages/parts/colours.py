@@ -194,13 +194,18 @@ def legend_message(
         "kind": "legend",
         "title": legend.title,
         "unit": legend.unit,
-        "stops": list(legend.stops),
-        "ramps": [_RAMPS[legend.kind, dark] for dark in (False, True)] if legend.stops else None,
+        **ramps_message(legend),
         "ticks": _end_signs(legend),
         "entries": entries,
         "note": legend.note,
         **{name: line and {"title": line.title, "low": line.low, "high": line.high} for name, line in lines.items()},
     }
+
+
+def ramps_message(legend: Legend) -> dict[str, Any]:
+    """The ramp that colours were made with, and its kind's for a light and for a dark background."""
+    ramps = [_RAMPS[legend.kind, dark] for dark in (False, True)] if legend.stops else None
+    return {"stops": list(legend.stops), "ramps": ramps}
 
 
 def _end_signs(legend: Legend) -> list[list[Any]]:

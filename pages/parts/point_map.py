@@ -34,7 +34,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from pages.parts.colours import Channel, Legend, legend_message
+from pages.parts.colours import Channel, Legend, legend_message, ramps_message
 
 EXCLUDED, SELECTED = 1, 2
 EVENTS = ("lasso", "box", "clicked", "hovered", "legend")
@@ -138,7 +138,8 @@ def point_map(
         on_hovered_change=_nothing,
     )
     mount(key=f"{key}-points", data=pack("points", key, {"xy": np.ascontiguousarray(xy, dtype=np.float32)}))
-    mount(key=f"{key}-style", data=pack("style", key, _style(colours, excluded, selected, uncertainty, weights)))
+    style = _style(colours, excluded, selected, uncertainty, weights)
+    mount(key=f"{key}-style", data=pack("style", key, style, ramps_message(legend) if legend else {}))
     return _event(result)
 
 
@@ -147,9 +148,12 @@ def read_event(key: str) -> MapEvent:
     return _event(st.session_state.get(key) or {})
 
 
-def pack(kind: str, name: str, arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Arrays as one block of bytes: magic, header length, JSON header, arrays; the header carries their hash."""
-    digest = hashlib.blake2b(digest_size=12)
+def pack(kind: str, name: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any] | None = None) -> bytes:
+    """Arrays as one block of bytes: magic, header length, JSON header, arrays.
+
+    The header carries what is `about` them and the hash of all.
+    """
+    digest = hashlib.blake2b(json.dumps(about or {}).encode(), digest_size=12)
     sections, body, offset = [], [], 0
     for label, values in arrays.items():
         body.append(values.tobytes())
@@ -157,13 +161,13 @@ def pack(kind: str, name: str, arrays: Mapping[str, NDArray[Any]]) -> bytes:
         digest.update(body[-1])
         sections.append({"name": label, "type": str(values.dtype), "offset": offset, "count": int(values.size)})
         offset += values.nbytes
-    described = {"kind": kind, "name": name, "hash": digest.hexdigest()}
+    described = {"kind": kind, "name": name, "hash": digest.hexdigest(), **(about or {})}
     width = len(_header(described, sections, 10**9))
     header = _header(described, sections, 8 + width).ljust(width)
     return b"".join([_MAGIC, width.to_bytes(4, "little"), header, *body])
 
 
-def _header(described: Mapping[str, str], sections: Sequence[dict[str, Any]], base: int) -> bytes:
+def _header(described: Mapping[str, Any], sections: Sequence[dict[str, Any]], base: int) -> bytes:
     placed = [{**section, "offset": section["offset"] + base} for section in sections]
     return json.dumps({**described, "arrays": placed}).encode()
 

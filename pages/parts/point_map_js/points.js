@@ -28,16 +28,20 @@ function preparePoints(points) {
     order[j] = kept;
   }
   const extent = { x0, x1, y0, y1 };
-  return { ...points, n, valid, extent, order, grid: buildGrid(xy, order, extent), coarse: coarseGrid(extent, valid) };
+  return { ...points, n, valid, extent, order, grid: buildGrid(xy, order, extent), coarse: coarseGrid(xy, order, extent) };
 }
 
-// At most 256 cells along the longer side: enough to say how crowded a part of the map is.
-function coarseGrid(extent, count) {
+// At most 256 cells along the longer side: enough to say how crowded a part of the map is. `cells`: of each in `order`.
+function coarseGrid(xy, order, extent) {
   const side = Math.max(extent.x1 - extent.x0, extent.y1 - extent.y0) || 1;
-  const cells = Math.max(8, Math.min(256, Math.ceil(Math.sqrt(count / 3))));
-  const size = side / cells;
+  const size = side / Math.max(8, Math.min(256, Math.ceil(Math.sqrt(order.length / 3))));
   const columns = Math.floor((extent.x1 - extent.x0) / size) + 1, rows = Math.floor((extent.y1 - extent.y0) / size) + 1;
-  return { size, columns, rows, x0: extent.x0, y0: extent.y0 };
+  const cells = new Uint32Array(order.length);
+  for (let at = 0; at < order.length; at++) {
+    const column = Math.floor((xy[2 * order[at]] - extent.x0) / size), row = Math.floor((xy[2 * order[at] + 1] - extent.y0) / size);
+    cells[at] = row * columns + column;
+  }
+  return { size, columns, rows, x0: extent.x0, y0: extent.y0, cells };
 }
 
 function buildGrid(xy, order, extent) {
@@ -89,21 +93,23 @@ function nearestPoint(points, flags, x, y, radius) {
 // Points in drawing order: excluded lie lowest, selected highest, each group in the fixed random order. Each group
 // knows how many of its points lie in each coarse cell, and the area (in data units) that its cells cover.
 function prepareStyle(style, points, grey, palette = style.palette) {
-  const { n, order, xy, coarse } = points;
+  const { n, order, coarse } = points;
   const flags = style.flags;
   const groups = [0, 1, 2].map(() => ({ start: 0, count: 0, area: 0, cells: new Uint32Array(coarse.columns * coarse.rows) }));
-  const groupOf = (i) => (flags[i] & SELECTED ? 2 : flags[i] & EXCLUDED ? 0 : 1);
-  for (const i of order) {
-    const column = Math.floor((xy[2 * i] - coarse.x0) / coarse.size), row = Math.floor((xy[2 * i + 1] - coarse.y0) / coarse.size);
-    const group = groups[groupOf(i)];
+  const drawn = new Uint8Array(order.length); // the group of each in `order`
+  for (let at = 0; at < order.length; at++) {
+    const flag = flags[order[at]];
+    const g = flag & SELECTED ? 2 : flag & EXCLUDED ? 0 : 1;
+    const group = groups[g];
+    drawn[at] = g;
     group.count++;
-    if (!group.cells[row * coarse.columns + column]++) group.area += coarse.size ** 2;
+    if (!group.cells[coarse.cells[at]]++) group.area += coarse.size ** 2;
   }
   groups[1].start = groups[0].count;
   groups[2].start = groups[0].count + groups[1].count;
   const next = groups.map((group) => group.start);
   const drawing = new Uint32Array(order.length);
-  for (const i of order) drawing[next[groupOf(i)]++] = i;
+  for (let at = 0; at < order.length; at++) drawing[next[drawn[at]]++] = order[at];
   const greyed = new Uint32Array(new Uint8Array(grey).buffer)[0];
   const packed = new Uint32Array(n);
   const given = new Uint32Array((palette ?? style.colours).buffer);

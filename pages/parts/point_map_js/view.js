@@ -194,6 +194,7 @@ class MapView extends Plane {
     const { points, style } = shared.get(this.name) ?? {};
     if (!this.alive || !this.theme || !points || !style || style.flags.length !== points.n) return;
     this.uploaded ??= {};
+    let changed = false;
     if (this.uploaded.points !== points.hash) {
       this.renderer.setPoints(points);
       const first = this.points === undefined;
@@ -203,16 +204,23 @@ class MapView extends Plane {
       this.restoreCamera(first);
       this.uploaded = { points: points.hash, style: null };
     }
-    const { legend } = this.data;
-    const stops = legend?.stops.length && style.palette ? [legend.stops, stopsFor(legend, this.theme.dark)] : null;
-    const wanted = `${style.hash} ${stops ?? ''}`;
+    const wanted = `${style.hash} ${this.theme.dark}`;
     if (this.uploaded.style !== wanted) {
-      this.style = prepareStyle(style, points, this.theme.grey, stops ? palettesTwin(style.palette, ...stops) : style.palette);
+      changed = true;
+      const twin = style.palette && style.stops?.length ? palettesTwin(style.palette, style.stops, stopsFor(style, this.theme.dark)) : style.palette;
+      this.style = prepareStyle(style, points, this.theme.grey, twin);
       this.renderer.setStyle(this.style);
       this.uploaded.style = wanted;
       this.countShown();
     }
-    this.invalidate();
+    if (changed) this.invalidate();
+    else this.drawOver(); // the text of a card, a label, an outline: no reason to draw the points again
+  }
+
+  drawOver() {
+    if (!this.size || !this.style) return;
+    this.drawOverlay();
+    placeLabels(this);
   }
 
   countShown() {

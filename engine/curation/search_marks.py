@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.curation.search_words import Term, TextQuery, bordered, folded_character
+from engine.curation.search_words import Term, TextQuery, bordered, folded_character, word_end
 
 Piece = tuple[str, bool]
 Span = tuple[int, int]
@@ -111,6 +111,7 @@ def _occurrences(folded: str, term: Term) -> list[Span]:
     while at >= 0 and len(found) < MOST:
         end = at + len(term.text)
         if bordered(folded, at, end, term):
+            end = word_end(folded, end) if term.prefix else end
             found.append((at, end))
             at = folded.find(term.text, end)
         else:

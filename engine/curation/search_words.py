@@ -46,13 +46,15 @@ _PARTS = re.compile(r'(-?)"([^"]*)"?|(\S+)')
 class Term:
     """One thing to find in folded texts: `text` (folded), whether a word must begin or end there, if it is unwanted.
 
-    A border is asked for only where the term has a letter or figure at that end, of a script that spaces its words.
+    A `prefix` stands for all words that begin with it. A border is asked for only where the term has a letter or figure
+    at that end, of a script that spaces its words.
     """
 
     text: str
     begins: bool = True
     ends: bool = True
     unwanted: bool = False
+    prefix: bool = False
 
     @property
     def literal(self) -> str:
@@ -131,6 +133,13 @@ def check_expression(pattern: str) -> None:
         ) from None
 
 
+def word_end(text: str, at: int) -> int:
+    """Where the word that reaches to `at` in folded `text` ends."""
+    while at < len(text) and _of_word(text[at]):
+        at += 1
+    return at
+
+
 def bordered(text: str, start: int, end: int, term: Term) -> bool:
     """Whether folded `text` has the borders of words that `term`, found at [start, end), asks for."""
     before = start > 0 and _of_word(text[start - 1])
@@ -142,7 +151,7 @@ def _term(text: str, *, prefix: bool = False, unwanted: bool = False) -> Term | 
     folded = fold(text)
     if not folded:
         return None
-    return Term(folded, _bounds(folded[0]), not prefix and _bounds(folded[-1]), unwanted)
+    return Term(folded, _bounds(folded[0]), not prefix and _bounds(folded[-1]), unwanted, prefix)
 
 
 def _bounds(character: str) -> bool:

@@ -107,7 +107,7 @@ def encode_side(project: Project, side: str, *, work: Path, reporter: Reporter) 
 def _encoder(facts: Facts, recipe: dict[str, Any], largest: int | None) -> Encode:
     """What turns texts into vectors of a recipe, with the model of the latest map."""
     plane = facts.artifact(facts.latest_map() or "")
-    config = MapConfig.from_dict(read_manifest(plane)["config"])
+    config = MapConfig.from_dict(read_manifest(plane).get("config", {}))  # whose model is checked against the recipe
     if recipe["features"] == "sentence":
         return _sentences(config.batch_tokens)
     source = _same_model(config.model, recipe)

@@ -15,6 +15,7 @@ from engine.curation.facts import AGGREGATE, Facts
 from engine.errors import EngineError
 from engine.progress import Reporter
 from engine.runs.choice import Choice
+from engine.runs.finding import prepare_filters
 from engine.runs.token_counts import TokenCounts, by_words, count_tokens, kept_counts
 from engine.selection.budget import Budget, budget_of
 from engine.selection.eligible import Eligible, eligible
@@ -74,6 +75,7 @@ def ground_of(
     n = len(decisions)
     values = padded(_score(facts, run, choice) if score is None else np.asarray(score), n, np.nan)
     guarded = guards.barred(facts, choice.guards, keep=choice.keep, run=run.name, column=choice.column)
+    prepare_filters(facts.project, choice.within)
     outside = ~filters.combined(facts, choice.within)
     out = guarded | outside if barred is None else guarded | outside | barred
     budget = budget_of(choice.size, n)

@@ -4,12 +4,14 @@ A text in *parts* is a list of texts that, joined, are the text: every second on
 Searches by meaning mark nothing: no word of a sample is the reason why it is near. Does not search.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from engine.curation.search_marks import marked_by
+from engine.curation import texts
+from engine.curation.search_marks import LONGEST, bracketed, first_excerpt, marked_by, spans
 from engine.curation.search_words import TextQuery
 from pages.parts import state
 from pages.parts.filters import Filter
@@ -49,6 +51,16 @@ def parts(text: str, role: str) -> list[str]:
         else:
             made[-1] += piece
     return made
+
+
+def excerpt(messages: Sequence[Any]) -> str:
+    """Where a sample has what is searched for, in brackets, on one line; "" where no text is searched for."""
+    turns = texts.sides([(message.role, message.content) for message in messages])
+    for side, role in (("prompt", "user"), ("response", "assistant")):
+        for asked in queries(role):
+            if any(spans(turn[:LONGEST], asked) for turn in turns[side]):
+                return bracketed(first_excerpt({side: turns[side]}, asked, width=200)[1])
+    return ""
 
 
 def draw(text: str, role: str, *, key: str) -> None:

@@ -15,7 +15,7 @@ import streamlit as st
 from engine.data.samples import prompt_text, response_text
 from engine.errors import EngineError
 from engine.store.project import Project
-from pages.parts import filters, reads, review_acts, review_audit, review_desk, review_list, state
+from pages.parts import filters, find_marks, reads, review_acts, review_audit, review_desk, review_list, state
 from pages.parts.mistakes import errors_shown
 from pages.parts.review_acts import PAST
 from pages.parts.run_choice import View
@@ -109,7 +109,7 @@ def _lines(project: Project, view: View | None, rows: np.ndarray, first: int) ->
             line["Rank"] = (int(ranks[row]) or None) if covered else None
         line["Decision"] = filters.decision_name(int(codes[row]))
         excerpt = f"{shorten(prompt_text(stored.messages), 110)} → {shorten(response_text(stored.messages), 90)}"
-        line["Sample"] = visible(excerpt)
+        line["Sample"] = visible(find_marks.excerpt(stored.messages) or excerpt)
         line["Marks"] = ", ".join(name for name, marked in marks.items() if marked[place])
         if tags:
             line["Tags"] = visible(", ".join(name for name, tagged in tags.items() if tagged[place]))

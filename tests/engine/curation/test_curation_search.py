@@ -141,6 +141,7 @@ def test_marks_and_excerpts_keep_the_text_as_it_is() -> None:
         for mode, query in (("words", "ab a*"), ("phrase", "b ss"), ("regex", "[ab]+|^|\\b")):
             assert "".join(piece for piece, _ in marked(text, TextQuery.of(query, mode))) == text
     assert bracketed(marked("Cat, concat cat", TextQuery.of("cat"))) == "[Cat], concat [cat]"
+    assert bracketed(marked("concat catalogue, ﬁnal", TextQuery.of("cat* fi*"))) == "concat [catalogue], [ﬁnal]"
     assert bracketed(marked("ab abc", TextQuery.of(r"^a|c$", "regex"))) == "[a]b ab[c]"
     shown = bracketed(excerpt("left " * 90 + "the\nneedle here" + " right" * 90, TextQuery.of("needle"), width=60))
     assert shown.startswith("… left") and "the [needle] here right" in shown and shown.endswith(" …")

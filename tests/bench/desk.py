@@ -17,6 +17,8 @@ import desk_project
 import desk_server
 from shell import NotRun
 
+from engine.curation import texts
+
 STAGES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "server": desk_server.measure,
     "browser": desk_browser.draw,
@@ -34,6 +36,7 @@ def run(folder: Path) -> dict[str, object]:
     place = Path(os.environ.get("TOUCHSTONE_DESK", folder / "built" / "desk"))
     place.parent.mkdir(parents=True, exist_ok=True)
     built = desk_project.build(place)
+    texts.prepare(built)
     figures: dict[str, object] = {"rows": built.counts().pool}
     for name, measure in STAGES.items():
         if name in wanted:

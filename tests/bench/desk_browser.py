@@ -27,7 +27,7 @@ FLAGS = (
 )  # fmt: skip
 DECIDED = int(os.environ.get("TOUCHSTONE_DECISIONS", 200))
 DRAWN = '[data-touchstone-map][data-drawn="whole"]'
-LONG_MS = 180_000
+LONG_MS = 300_000
 TABS = ("Map", "Review", "Select")
 # notes when a key is pressed and, frame by frame, when the heading of the desk says the place that is wanted
 WATCH = """(head, wanted) => {

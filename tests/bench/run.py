@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, str] = {
     "deep_model": "Landmark scoring against exact scoring on a model with 24 blocks.",
     "propagation_speed": "Propagation for 64 targets against solving each by itself; share of the matrix-product peak.",
     "delift_reuse": "DELIFT with and without shared prefixes: tokens, seconds, largest difference of the scores.",
+    "signals_speed": "Rows per second of every signal of the pool on one core, and the peak memory.",
     "memory": "Peak memory of propagating a million rows to 64 targets from a memory-mapped file.",
     "facility_location": "Subset selection: 100,000 rows by nearest neighbours; 10,000 densely beside apricot-select.",
     "network_speed": "Estimating 100,000 x 64 pairs against a loop, a million rows streamed, means of all by sorting.",

@@ -10,9 +10,10 @@ from typing import Any
 
 import streamlit as st
 
-from engine.curation.sheet import sheet
+from engine.curation.sheet import FORMAT_VERSION, sheet
 from engine.selection.curve import curve_of
 from engine.selection.menu import STRATEGIES
+from engine.store.decisions import DECISIONS
 from engine.store.project import Project
 from engine.store.selections import Selection
 from pages.parts import approval_sheet, gain_curve, paged, reads, row_list, state, versions
@@ -35,7 +36,7 @@ def desk(project: Project) -> None:
         return
     chosen = _choose(project, found)
     blocks: dict[str, Any] = {
-        "Sheet": lambda: approval_sheet.draw(project, chosen, sheet_of(project, chosen)),
+        "Sheet": lambda: _sheet(project, chosen),
         "Samples": lambda: _samples(project, chosen),
         "What changed": lambda: versions.compare(project, chosen, found),
         "History": lambda: _history(chosen),
@@ -66,6 +67,21 @@ def sheet_of(project: Project, selection: Selection) -> dict[str, Any]:
     """The approver's sheet as things stand, kept until the catalogue changes."""
     facts = reads.facts(project)
     return reads.by_stamp(project, "sheet", lambda: sheet(facts, selection), selection.name, selection.version)
+
+
+def _sheet(project: Project, chosen: Selection) -> None:
+    """The sheet; of an approved version, as it stood when it was approved, with what was rejected since."""
+    kept = chosen.events[-1].details if chosen.state == "approved" else None
+    if not kept or kept.get("format_version") != FORMAT_VERSION:
+        approval_sheet.draw(project, chosen, sheet_of(project, chosen))
+        return
+    st.caption(plain(f"As it stood when it was approved, {moment(chosen.approved_at)}."))
+    rejected = int((reads.decisions(project)[chosen.rows] == DECISIONS["reject"]).sum())
+    if rejected:
+        st.warning(
+            f"{count(rejected, 'sample')} of it rejected since. Approved versions stay as they are: select again."
+        )
+    approval_sheet.draw(project, chosen, kept)
 
 
 def title(selection: Selection) -> str:

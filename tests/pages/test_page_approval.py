@@ -51,6 +51,11 @@ def test_a_proposal_is_returned_answered_and_approved_with_its_figures(
     assert details["size"]["rows"] == 12
     assert any("approved by the person who proposed it" in c.value.replace("\\", "") for c in test.caption)
     assert not [b for b in test.button if b.label.startswith(("Approve", "Propose", "Return"))]
+    project.decide([3], "reject", by="Cy")  # the sheet stays as it was approved; what happened since is said
+    test.run()
+    assert not test.exception
+    assert any("As it stood when it was approved" in c.value.replace("\\", "") for c in test.caption)
+    assert any("1 sample of it rejected since" in w.value for w in test.warning)
 
 
 def test_the_sheet_counts_what_the_rows_carry(make_project: Callable[..., Project]) -> None:

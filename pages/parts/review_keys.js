@@ -1,7 +1,8 @@
 // The reviewer's desk: keys, note, tags and the text of the sample in view. Mounted by review_keys.py, which documents
 // the messages. No key press is lost: each becomes a numbered event that names the sample in view, all events not yet
 // acknowledged travel together, and the next sample is shown at once from those sent ahead, without asking the server.
-// All text goes through textContent.
+// A second message, "side", stands for what the page draws beside the sample: it is asked to draw anew once the reviewer
+// rests on a sample, so that quick keys cost little. All text goes through textContent.
 
 const CODES = { approve: 'approved', reject: 'rejected', skip: 'skipped', none: 'undecided' };
 const DECISIONS = { a: 'approve', x: 'reject', s: 'skip' };
@@ -10,18 +11,37 @@ const RETRY_MS = 3000; // what is not acknowledged by then is sent again
 const SLOW_MS = 1500; // from then on it is said that decisions are on their way
 const OWN_ARROWS = '[role=radio],[role=slider],[role=tab],[role=listbox],[role=combobox],[role=grid],canvas,select';
 
+const REST_MS = 250; // a sample in view for so long is rested on
+const page = { desk: null, sides: new Map() }; // the messages meet here
+
 export default function reviewKeys(component) {
   const { data, parentElement, setStateValue } = component;
   const generation = (parentElement.touchstoneGeneration ?? 0) + 1;
   parentElement.touchstoneGeneration = generation;
+  const latest = () => parentElement.touchstoneGeneration === generation; // else a newer call has taken over
+  if (data.side) return besides(component, latest);
   parentElement.touchstoneDesk ??= new Desk(parentElement);
   const desk = parentElement.touchstoneDesk;
   desk.send = (value) => setStateValue('keys', value);
+  page.desk = desk;
   desk.update(data);
   return () => {
-    if (parentElement.touchstoneGeneration !== generation) return; // a newer call has taken over
+    if (!latest()) return;
     desk.destroy();
     parentElement.touchstoneDesk = null;
+    if (page.desk === desk) page.desk = null;
+  };
+}
+
+function besides(component, latest) {
+  const { data, parentElement, setStateValue } = component;
+  const container = parentElement.host?.closest('[data-testid="stElementContainer"]');
+  if (container) container.style.display = 'none';
+  const side = { drawn: data.side, send: (value) => setStateValue('rested', value) };
+  page.sides.set(data.name, side);
+  page.desk?.rest();
+  return () => {
+    if (latest() && page.sides.get(data.name) === side) page.sides.delete(data.name);
   };
 }
 
@@ -37,6 +57,8 @@ class Desk {
     this.client = Math.random().toString(36).slice(2) + Date.now().toString(36);
     this.seq = 0;
     this.tries = 0;
+    this.acknowledged = 0;
+    this.underway = false; // whether a message waits for its answer
     this.pending = []; // events not yet acknowledged, oldest first
     this.trail = []; // where this desk decided, for undo
     this.samples = new Map(); // place in the list → sample
@@ -51,15 +73,21 @@ class Desk {
     this.onLeave = (event) => {
       if (this.pending.length) event.preventDefault();
     };
+    this.onPoint = () => this.flush();
     document.addEventListener('keydown', this.onKey);
+    document.addEventListener('pointerdown', this.onPoint, true);
+    document.addEventListener('visibilitychange', this.onPoint);
     window.addEventListener('beforeunload', this.onLeave);
   }
 
   destroy() {
     document.removeEventListener('keydown', this.onKey);
+    document.removeEventListener('pointerdown', this.onPoint, true);
+    document.removeEventListener('visibilitychange', this.onPoint);
     window.removeEventListener('beforeunload', this.onLeave);
     clearTimeout(this.retry);
     clearTimeout(this.slow);
+    clearTimeout(this.resting);
     this.root.remove();
   }
 
@@ -169,6 +197,7 @@ class Desk {
         turn.append(element('h4', '', label), body);
         parts.push(turn);
       }
+      if (shown.fields.length) parts.push(this.fieldsOf(shown));
       if (!shown.whole) parts.push(element('p', 'more', 'The rest of it is on its way …'));
     } else if (this.n === 0) {
       parts.push(element('p', 'end', 'No sample is in this list.'));
@@ -182,6 +211,13 @@ class Desk {
     if (this.root.getBoundingClientRect().top < 0) this.root.scrollIntoView({ block: 'start' });
   }
 
+  fieldsOf(shown) {
+    const list = element('dl', 'own');
+    list.setAttribute('aria-label', 'Fields of the row');
+    for (const [name, value] of shown.fields) list.append(element('dt', '', name), element('dd', '', value));
+    return list;
+  }
+
   say(text, tone = '') {
     this.said.textContent = text;
     this.said.className = `said ${tone}`;
@@ -191,6 +227,8 @@ class Desk {
 
   update(data) {
     const acknowledged = data.ack?.[this.client] ?? 0;
+    if (acknowledged > this.acknowledged) this.underway = false;
+    this.acknowledged = acknowledged;
     this.pending = this.pending.filter((event) => event.seq > acknowledged);
     if (data.list !== this.list) {
       this.samples.clear();
@@ -209,9 +247,19 @@ class Desk {
     this.known.replaceChildren(...data.suggestions.map((tag) => Object.assign(element('option'), { value: tag })));
     this.lines.replaceChildren(...data.lines.map((line) => element('div', '', line)));
     this.draw();
+    this.rest();
     this.settle(data.trouble);
     if (data.said && data.saidAt !== this.saidAt) this.say(data.said);
     this.saidAt = data.saidAt;
+  }
+
+  // Once everything is acknowledged and the reviewer rests on a sample that the side does not show yet, it is asked for.
+  rest() {
+    clearTimeout(this.resting);
+    const wanted = `${this.list} ${this.at}`;
+    const behind = [...page.sides.values()].filter((side) => side.drawn !== wanted);
+    if (this.pending.length || !behind.length) return;
+    this.resting = setTimeout(() => behind.forEach((side) => side.send(wanted)), REST_MS);
   }
 
   settle(trouble) {
@@ -221,7 +269,9 @@ class Desk {
       if (this.said.classList.contains('slow')) this.say('Everything is saved.');
       return;
     }
-    this.retry = setTimeout(() => this.post(), RETRY_MS);
+    // A message in the middle of the server's work would make it begin anew: what is pressed meanwhile goes with the next.
+    if (!this.underway) this.post();
+    else this.retry = setTimeout(() => this.post(), RETRY_MS);
     const waiting = () => this.say(`${this.pending.length} not saved yet; they are sent again by themselves. ${trouble ?? ''}`, 'slow');
     if (trouble) waiting();
     else this.slow = setTimeout(waiting, SLOW_MS);
@@ -237,6 +287,7 @@ class Desk {
       if (target.closest('[role=dialog]')) return;
       if (event.key.startsWith('Arrow') && target.closest(OWN_ARROWS)) return;
     }
+    if (event.key === 'Enter') this.flush(); // it may follow a link
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const action = {
       u: () => this.undo(),
@@ -312,16 +363,20 @@ class Desk {
 
   push(event) {
     this.pending.push({ seq: ++this.seq, list: this.list, ...event });
-    this.post();
     this.settle();
   }
 
+  // Whoever points at something else, or leaves, may be gone before the answer: what waits is sent at once.
+  flush() {
+    if (this.pending.length) this.post();
+  }
+
   post() {
+    clearTimeout(this.resting);
+    clearTimeout(this.retry);
     this.tries += 1;
+    this.underway = true;
     this.send({ client: this.client, tries: this.tries, events: this.pending });
-    if (this.pending.length) {
-      clearTimeout(this.retry);
-      this.retry = setTimeout(() => this.post(), RETRY_MS);
-    }
+    this.retry = setTimeout(() => this.post(), RETRY_MS);
   }
 }

@@ -5,7 +5,8 @@
 Streamlit joins two presses of one button that come before it has answered, and a press is lost. Here each press is a
 numbered `Press` that names the sample in view; all that are not acknowledged travel together and in order, so none is
 lost and each goes to the sample it was meant for. The samples around the present one are sent ahead: the next is
-shown at once, and the server follows. Sample text, notes and tags are shown as text, never as markup.
+shown at once, and the server follows; what stands beside the sample (`side`) is drawn once the reviewer rests on it.
+Sample text, notes and tags are shown as text, never as markup.
 Does not know projects or decisions (`review_acts`) or which samples these are (`review_window`).
 """
 
@@ -82,6 +83,14 @@ def desk(
     )
 
 
+def side(name: str, *, list_token: str, at: int) -> None:
+    """Mark what is drawn beside the sample at a place of a list: call it in the fragment that draws it, by its name.
+
+    The fragment is rerun when the reviewer rests on another sample and all presses are dealt with.
+    """
+    mount(key=f"{KEY}_{name}", data={"side": f"{list_token} {at}", "name": name}, on_rested_change=_nothing)
+
+
 def told() -> Told | None:
     """What the desk in the browser last said; None where it said nothing."""
     return parsed((st.session_state.get(KEY) or {}).get("keys"))
@@ -95,6 +104,10 @@ def parsed(value: Any) -> Told | None:
     made = [_press(event) for event in events[:MOST]] if isinstance(events, list) else []
     presses = sorted((press for press in made if press is not None), key=lambda press: press.seq)
     return Told(value["client"], tuple(presses))
+
+
+def _nothing() -> None:
+    """The callback that makes a state of the component known."""
 
 
 def _press(event: Any) -> Press | None:

@@ -15,9 +15,9 @@ from engine.store.project import Project
 from pages.parts import filters, find_marks, reads, sample_view
 from pages.parts.words import count, shorten, visible
 
-BEHIND, AHEAD = 2, 10
-SENT_AHEAD = 4000  # characters of a sample that is not in view yet; the rest follows when it is
-MOST_KEPT = 400
+BEHIND, AHEAD = 2, 40  # a server under load answers after seconds; a reviewer should not notice
+SENT_AHEAD, NEAR = 3000, 10  # characters of a sample that is not in view yet; far ones less, the rest follows
+MOST_KEPT, MOST_FIELDS = 400, 30
 _KEPT = "ts_review_texts"
 
 
@@ -29,31 +29,44 @@ class Shown:
     id: str
     source: str
     turns: tuple[tuple[str, str], ...]
+    fields: tuple[tuple[str, str], ...] = ()
 
 
-def around(project: Project, rows: np.ndarray, at: int, tags: Mapping[int, Sequence[str]]) -> list[dict[str, Any]]:
-    """The samples from `BEHIND` places before to `AHEAD` after `at`, for the desk; the one in view as a whole."""
+def around(project: Project, rows: np.ndarray, at: int, tags: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The samples from `BEHIND` places before to `AHEAD` after `at`, for the desk; the one in view as a whole.
+
+    `tags`: the rows that carry each tag, ascending.
+    """
     first = max(0, at - BEHIND)
-    wanted = [int(row) for row in rows[first : at + AHEAD + 1]]
+    wanted = np.asarray(rows[first : at + AHEAD + 1])
     codes = reads.decisions(project)
+    carried: dict[int, list[str]] = {int(row): [] for row in wanted}
+    for name, carriers in tags.items():
+        for row in np.intersect1d(carriers, wanted).tolist():
+            carried[row].append(name)
     return [
-        _sent(place, shown, filters.DECISION_OF[int(codes[shown.row])], tags.get(shown.row, ()), whole=place == at)
-        for place, shown in enumerate(shown_rows(project, wanted), start=first)
+        _sent(place, shown, filters.DECISION_OF[int(codes[shown.row])], carried[shown.row], _room(place - at))
+        for place, shown in enumerate(shown_rows(project, wanted.tolist()), start=first)
     ]
 
 
-def _sent(place: int, shown: Shown, code: str, tags: Sequence[str], *, whole: bool) -> dict[str, Any]:
-    turns, left = [], SENT_AHEAD
+def _room(ahead: int) -> int | None:
+    """Characters of a sample that are sent, by how many places ahead it is; None for all of it."""
+    return None if ahead == 0 else SENT_AHEAD if ahead <= NEAR else SENT_AHEAD // 3
+
+
+def _sent(place: int, shown: Shown, code: str, tags: Sequence[str], room: int | None) -> dict[str, Any]:
+    turns, left = [], sum(len(text) for _, text in shown.turns) if room is None else room
     for label, text in shown.turns:
-        if not whole and left <= 0:
+        if left <= 0 and text:
             break
-        sent = text if whole else text[:left]
+        sent = text[:left]
         found = find_marks.parts(sent, "assistant" if label == sample_view.label("assistant") else "user")
         turns.append([label, sent, found] if found else [label, sent])
         left -= len(text)
-    fits = whole or left >= 0
+    whole = left >= 0 and len(turns) == len(shown.turns)
     return {"at": place, "row": shown.row, "id": shown.id, "source": shown.source, "code": code, "turns": turns,
-            "tags": [[tag, visible(tag)] for tag in tags], "whole": fits}  # fmt: skip
+            "fields": shown.fields, "tags": [[tag, visible(tag)] for tag in tags], "whole": whole}  # fmt: skip
 
 
 def shown_rows(project: Project, rows: Sequence[int]) -> list[Shown]:
@@ -77,4 +90,5 @@ def _shown(stored: Any) -> Shown:
         left -= len(text)
     place = f"{shorten(stored.file, 60)}, line {stored.line:,}"
     source = f"id {shorten(stored.id, 60)} · {place} · {count(stored.words, 'word')}"
-    return Shown(int(stored.row), visible(shorten(stored.id, 60)), visible(source), tuple(turns))
+    fields = tuple((visible(shorten(name, 60)), visible(shorten(str(v), 300))) for name, v in stored.fields.items())
+    return Shown(int(stored.row), visible(shorten(stored.id, 60)), visible(source), tuple(turns), fields[:MOST_FIELDS])

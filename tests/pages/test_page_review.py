@@ -102,7 +102,7 @@ def test_presses_that_come_together_go_each_to_its_sample_once(
     assert desk.data["ack"] == {"c": 5}
     assert len(project.decision_log(limit=100)) == 5  # nothing was recorded twice
     ahead = [sample["row"] for sample in desk.data["samples"]]
-    assert ahead == [int(row) for row in order[1:14]]  # two behind, ten ahead
+    assert ahead == [int(row) for row in order[1:44]]  # two behind, forty ahead
 
 
 def test_a_decision_made_meanwhile_is_told_before_it_is_overwritten(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from engine.data import surprise as surprise_module
 from engine.data.surprise import THRESHOLD, surprise
 
 
@@ -15,7 +16,9 @@ def brute(loss: np.ndarray, neighbours: np.ndarray) -> list[float]:
     return (centred / (1.4826 * np.nanmedian(np.abs(centred)))).tolist()
 
 
-def test_same_as_a_loop_with_gaps() -> None:
+@pytest.mark.parametrize("block", [7, 50_000])
+def test_same_as_a_loop_with_gaps(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surprise_module, "BLOCK", block)
     rng = np.random.default_rng(0)
     loss = rng.gamma(2.0, size=200)
     loss[rng.choice(200, 20, replace=False)] = np.nan
@@ -44,4 +47,5 @@ def test_a_row_is_not_compared_with_itself() -> None:
 def test_nothing_known_and_nothing_different() -> None:
     assert np.isnan(surprise([np.nan, np.nan], [[1], [0]])).all()
     assert surprise([2.0, 2.0, 2.0], [[1, 2], [0, 2], [0, 1]]).tolist() == [0.0, 0.0, 0.0]
-    assert surprise([], np.zeros((0, 3))).shape == (0,)
+    assert surprise([], np.zeros((0, 3), int)).shape == (0,)
+    assert np.isnan(surprise([1.0, 2.0], np.zeros((2, 0), int))).all()

@@ -26,10 +26,10 @@ MODEL_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83
 UNKNOWN = "unknown"
 LETTERS, DENSE = 16, 6
 SURE, LIKELY = 0.7, 0.4
-READ = 400
+READ = 250
 """Letters of a text that are read: more does not change the answer."""
 
-_LOOKED_AT = 2000
+_LOOKED_AT = 800
 _NOISE = re.compile(
     r"```.*?(?:```|$)|`[^`\n]*`|\$[^$\n]{1,200}\$|https?://\S+|\S+@\S+|<[^<>\n]{1,80}>|[\w.]*[_\d][\w.]*", re.DOTALL
 )

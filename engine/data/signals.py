@@ -30,7 +30,8 @@ CHUNK = 4000
 class Signals:
     """Columns over the n pool rows, in pool order, and the arrays they name.
 
-    `seconds` that each part took; `notes` on what was left out and why. The arrays that every pool has are properties.
+    `seconds` of processor time that each part took; `notes` on what was left out and why. The arrays that every pool
+    has are properties.
     """
 
     columns: tuple[SignalColumn, ...]
@@ -125,7 +126,7 @@ def _made(makers: Mapping[str, Callable[[], Part]], notes: list[str]) -> dict[st
 
 
 class _Timer:
-    """Adds up the seconds of named blocks."""
+    """Adds up the seconds of processor time of named blocks, which other programs at work do not lengthen."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.seconds = dict.fromkeys(names, 0.0)
@@ -138,11 +139,11 @@ class _Timer:
 
     def __enter__(self) -> None:
         """Start."""
-        self._since = time.perf_counter()
+        self._since = time.process_time()
 
     def __exit__(self, *_: object) -> None:
         """Stop and add."""
-        self.seconds[self._name] += time.perf_counter() - self._since
+        self.seconds[self._name] += time.process_time() - self._since
 
 
 def _chunks(pool: Iterable[Pair], size: int) -> Iterator[list[Pair]]:

@@ -7,10 +7,10 @@
 Rules, fixed beforehand. duplicate: `near_duplicate_of` is set. leak: `leak` >= 0.5. truncated: `looks_truncated`.
 refusal: the generator's own sentence stands in the response. language: the target language that the prompt of a
 translation names; precision counts rows given that language, whatever their source. near a target: the largest
-`closeness` beyond its threshold, against the leaks. wrong and swapped answers: `surprise` (the loss against that of the neighbours on the map) above its threshold and not
-flagged as truncated; the rule cannot tell the two kinds apart, so its precision counts both as true. For the scores:
-the AUC of "a faulty row scores below a sound row of the same source" (0.5 is chance), and for leaks the share that
-lies in the top tenth of the pool for its target set.
+`closeness` beyond its threshold, against the leaks. wrong and swapped answers: `surprise` (the loss against that of
+the neighbours on the map) above its threshold and not flagged as truncated; the rule cannot tell the two kinds apart,
+so its precision counts both as true. For the scores: the AUC of "a faulty row scores below a sound row of the same
+source" (0.5 is chance), and for leaks the share that lies in the top tenth of the pool for its target set.
 """
 
 import json

@@ -32,6 +32,7 @@ with open_page(
                     proposal = proposed(project, view, choice)
                 except EngineError as error:
                     show_error(error)
+                if proposal is None:
                     select_view.lacking(project, view, choice)
             if proposal is not None:
                 select_view.figures(project, view, proposal)

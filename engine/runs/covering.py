@@ -61,6 +61,8 @@ def cover(
     known = free & likeness.usable
     candidates = _best(known, score, choice.among, wanted=_least(ground))
     rows = np.flatnonzero(candidates | fit.include)
+    if isinstance(room, Room):  # refuses what cannot be met before anything is compared
+        room.account(np.flatnonzero(fit.include), np.flatnonzero(candidates & ~fit.include))
     setting = _Setting(targets, likeness, rows, score, reporter)
     own = {name: _ARRAYS[name](setting) for name in [NEEDS.get(choice.strategy)] if name is not None}
     kernel, how = likeness.kernel(rows, reporter=reporter)

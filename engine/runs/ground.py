@@ -148,6 +148,8 @@ def _limits(facts: Facts, choice: Choice, budget: Budget, n: int) -> Limits:
         return Limits.none(n)
     found = {}
     for name in dict.fromkeys(quota.column for quota in choice.quotas):
-        columns.column_of(facts, name)  # refuses a column that is not there, naming those that are
+        family, _, field = name.partition("/")
+        if family == "field" and field not in facts.fields():
+            columns.column_of(facts, name)  # refuses it, naming those that are there
         found[name] = columns.categories(facts, name)
     return limits_of(choice.quotas, {name: (c.names, c.codes) for name, c in found.items()}, budget, n)

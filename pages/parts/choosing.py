@@ -14,6 +14,7 @@ from engine.progress import Reporter
 from engine.runs.choice import Choice
 from engine.runs.choosing import choose
 from engine.runs.ground import Ground, ground_of
+from engine.runs.token_counts import STAGE, TokenCounts, kept_counts
 from engine.runs.why import Why, why
 from engine.selection.curve import Curve, Ranked, curve_of, ranked
 from engine.selection.eligible import APPROVED, REJECTED
@@ -162,6 +163,15 @@ def item_names(view: View) -> list[str]:
 def why_of(project: Project, view: View, proposal: Proposal, row: int) -> Why:
     """Why one row is in or out."""
     return why(reads.facts(project), view.record, proposal.choice, proposal.ground, proposal.found, row)
+
+
+def kept_tokens(project: Project, view: View) -> TokenCounts | None:
+    """The token counts for the run's model where they were made; looked for again when any are."""
+    made = tuple(sorted(path.name for path in project.artifacts.glob(f"{STAGE}-*")))
+    if not made:
+        return None
+    artifact = view.scores.artifact
+    return reads.by_pool(project, "token counts", lambda: kept_counts(project, view.record), artifact, made)
 
 
 def approved_count(project: Project) -> int:

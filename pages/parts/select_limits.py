@@ -12,7 +12,7 @@ from engine.curation import guards as known_guards
 from engine.curation.signals import KEEPS, Keep
 from engine.errors import EngineError
 from engine.runs.choice import Counted
-from engine.runs.token_counts import PER_WORD, count_tokens, kept_counts
+from engine.runs.token_counts import PER_WORD, count_tokens
 from engine.selection.quotas import EACH, Kind, Quota
 from engine.store.project import Project
 from pages.parts import choosing, reads
@@ -88,7 +88,7 @@ def quotas(project: Project) -> tuple[Quota, ...]:
 
 def counted(project: Project, view: View) -> Counted:
     """How tokens are counted: by the run's tokenizer once that was done, until then by words, which is told."""
-    if kept_counts(project, view.record) is not None:
+    if choosing.kept_tokens(project, view) is not None:
         return "tokenizer"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"Tokens are estimated at {PER_WORD:g} a word until they are counted for the model of this run.")

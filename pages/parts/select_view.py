@@ -10,7 +10,6 @@ from engine.data.samples import prompt_text
 from engine.errors import EngineError
 from engine.runs.choosing import save as keep
 from engine.runs.ground import Ground
-from engine.runs.token_counts import kept_counts
 from engine.runs.why import held_back
 from engine.store.project import Project
 from pages.parts import choosing, filters, gain_curve, reads, select_why, state
@@ -49,7 +48,7 @@ def figures(project: Project, view: View, proposal: Proposal) -> None:
 def _volume(project: Project, view: View, proposal: Proposal) -> tuple[str, str, str]:
     """What the samples hold: tokens where they were counted or are the budget, else words."""
     stand, rows = proposal.ground, proposal.rows
-    counted = stand.counted or kept_counts(project, view.record)
+    counted = stand.counted or choosing.kept_tokens(project, view)
     words = int(reads.column(project, "words")[rows].sum())
     if counted is None:
         return "Words", f"{words:,}", "Prompts and responses together; tokens depend on the model."
@@ -251,7 +250,7 @@ def save(project: Project, view: View, proposal: Proposal) -> None:
 
 
 def lacking(project: Project, view: View, choice: Any) -> None:
-    """Under an error: what each quota lacks, where that can be told."""
+    """Where there is no proposal: what each quota lacks, where that can be told."""
     try:
         stand = choosing.ground(project, view, choice)
     except EngineError:

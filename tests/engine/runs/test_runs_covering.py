@@ -22,6 +22,7 @@ from engine.runs.config import ScoreConfig
 from engine.runs.likeness import Likeness
 from engine.runs.sides import STAGE, side_key, side_of
 from engine.selection.curve import curve_of
+from engine.selection.quotas import quota_of
 from engine.selection.submodular import SUBMODULAR_NAMES
 from engine.store import artifacts
 from engine.store.project import Project
@@ -352,3 +353,14 @@ def test_neighbours_outside_what_is_represented_do_not_count(project, monkeypatc
         held, values = kernel.column(j)
         dense[held, j] = values
     np.testing.assert_allclose(dense, expected, atol=1e-5)
+
+
+def test_quotas_and_words_bind_what_represents_others_too(project):
+    for strategy in ("facility-location", "graph-cut", "diverse"):
+        quotas = (quota_of("file:a.jsonl=4", "at-most"),)
+        with pytest.raises(EngineError, match="caps leave room for only 4"):
+            asked(project, strategy, quotas=quotas)
+        chosen = asked(project, strategy, size="9 words")
+        assert APPROVED in chosen.rows and project.column("words")[chosen.rows].sum() <= 9
+        few = asked(project, strategy, quotas=(quota_of("decision:undecided=90%", "at-most"),))
+        assert len(few.rows) == 10 and APPROVED in few.rows

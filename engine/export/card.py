@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.export.commands import reproduce_line
+from engine.export.plan import Plan
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
          (10_000_000, "1M<n<10M"))  # fmt: skip
@@ -35,6 +36,8 @@ def card(manifest: Mapping[str, Any]) -> str:
         "## What is in it",
         *_composition(manifest["composition"]),
         _files(manifest),
+        "## Reading it",
+        _reading(manifest),
         "## How it was chosen",
         *_choice(manifest),
         "## Decisions and approval",
@@ -119,6 +122,19 @@ def _files(manifest: Mapping[str, Any]) -> str:
     if output["columns"]:
         lines.append("Added fields: " + ", ".join(escaped(name) for name in output["columns"]) + ".")
     return " ".join(lines)
+
+
+def _reading(manifest: Mapping[str, Any]) -> str:
+    """How `datasets` loads it."""
+    name, plan = json.dumps(manifest["output"]["name"]), Plan.from_dict(manifest["plan"])
+    if plan.container == "hf":
+        line = f"datasets.load_from_disk({name})"
+    elif plan.folder:
+        line = f"datasets.load_dataset({name})"
+    else:
+        kind = {"jsonl": "json"}.get(plan.container, plan.container)
+        line = f'datasets.load_dataset("{kind}", data_files={name})'
+    return f"```python\n{line}\n```"
 
 
 def _choice(manifest: Mapping[str, Any]) -> Iterator[str]:

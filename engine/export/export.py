@@ -22,6 +22,7 @@ from engine.export.manifest import build_manifest, write_manifest
 from engine.export.plan import Plan
 from engine.export.splitting import held_back
 from engine.progress import Reporter, Silent
+from engine.store.decisions import REJECT
 from engine.store.project import Project
 from engine.store.selections import Selection
 
@@ -74,7 +75,8 @@ def export(
         reporter=reporter or Silent(),
     ).fitted()
     head = build_manifest(project, selection, plan=plan, extras=whole.extras, command=command)
-    return produce(path, whole, head, [*notes_of(selection, plan), *absent])
+    rejected = int((facts.decisions()[selection.rows] == REJECT).sum())
+    return produce(path, whole, head, [*notes_of(selection, plan, rejected=rejected), *absent])
 
 
 def produce(path: Path, whole: Content, head: Mapping[str, Any], notes: Sequence[str]) -> ExportReport:
@@ -106,14 +108,18 @@ def produce(path: Path, whole: Content, head: Mapping[str, Any], notes: Sequence
     )
 
 
-def notes_of(selection: Selection, plan: Plan) -> list[str]:
-    """What a reader of the export should know."""
+def notes_of(selection: Selection, plan: Plan, *, rejected: int = 0) -> list[str]:
+    """What a reader of the export should know; `rejected` of its rows were rejected since it was saved."""
     notes = []
     if selection.state != "approved":
         state = "a draft" if selection.state == "draft" else selection.state
         notes.append(f"The selection is {state}: nobody has approved it.")
     elif selection.remark:
         notes.append(f"The selection was {selection.remark}.")
+    if rejected:
+        notes.append(
+            f"{rejected:,} of the rows were rejected after the selection was saved; select again to drop them."
+        )
     if selection.weights is not None and plan.form == "original":
         notes.append("The original rows carry no weights; they stand in the manifest, in the order of the rows.")
     return notes

@@ -140,9 +140,7 @@ def _scores(facts: Facts, selection: Selected) -> Gathered:
         return [], "The selection rests on no run, so there are no scores to add."
     found = facts.scores(facts.run(selection.run).artifact)
     names = {"score": AGGREGATE} | {f"target:{name}": name for name in found.sets}
-    return [
-        Extra(name, "float32", _covered(found.column(column), selection.rows)) for name, column in names.items()
-    ], ""
+    return [Extra(name, "float32", covered(found.column(column), selection.rows)) for name, column in names.items()], ""
 
 
 def _decision(facts: Facts, selection: Selected) -> Gathered:
@@ -206,7 +204,7 @@ _MAKERS: dict[str, Callable[[Facts, Selected], Gathered]] = {
 }
 
 
-def _covered(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def covered(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """float32 (k,): the rows' values, NaN for rows beyond those covered."""
     found = np.full(len(rows), np.nan, np.float32)
     inside = rows < len(values)

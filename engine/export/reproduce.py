@@ -17,9 +17,6 @@ import numpy as np
 
 import engine
 from engine.curation.facts import Facts
-from engine.data.intake import read
-from engine.data.readers import open_source
-from engine.data.schemas import Mapping as Schema
 from engine.errors import EngineError
 from engine.export import placing
 from engine.export.composition import composed
@@ -27,6 +24,7 @@ from engine.export.content import Content
 from engine.export.export import produce
 from engine.export.extras import WEIGHT, Extra, fields_of, from_told
 from engine.export.forms import splits_of
+from engine.export.inputs import located, rebuilt
 from engine.export.manifest import FORMAT_VERSION, code_identity, read_export_manifest
 from engine.export.plan import Plan, named
 from engine.progress import Reporter, Silent
@@ -80,7 +78,7 @@ def reproduce(
         if rescore:
             from engine.export.rescoring import rescored
 
-            again = rescored(project, told, listener)
+            again = rescored(room / "anew", found, told, listener)
             differences, notes = [*differences, *again.differences], [*notes, *again.notes]
     finally:
         shutil.rmtree(room, ignore_errors=True)
@@ -106,58 +104,6 @@ def completed(project: Project, told: Mapping[str, Any], plan: Plan) -> dict[str
         makeup, hashes = composed(con, rows), chosen.identities(con, rows)[1]
     added: dict[str, Any] = {"format_version": FORMAT_VERSION, "plan": plan.to_dict(), "composition": makeup}
     return {**head, **added, "extras": [], "rows": {**told["rows"], "hash": hashes}}
-
-
-def located(
-    inputs: Sequence[Mapping[str, Any]], folder: Path | None, reporter: Reporter, *, needed: set[str] | None
-) -> dict[int, Path | str]:
-    """Where each input lies, by its file number: at its path, else under its name in `folder`; contents checked.
-
-    `needed`: the roles wanted, None for all. Raises one `EngineError` naming all inputs that are missing or changed.
-    """
-    found: dict[int, Path | str] = {}
-    problems: list[str] = []
-    for entry in inputs:
-        if needed is not None and entry["role"] not in needed:
-            continue
-        reporter.phase(f"checking {entry['name']}", 0)
-        places = [entry["path"], *([folder / entry["name"]] if folder else [])]
-        problem = "missing"
-        for place in places:
-            problem = _problem(place, entry["sha256"]) or ""
-            if not problem:
-                found[entry["file_id"]] = place
-                break
-        if problem:
-            problems.append(f"{entry['name']} ({entry['role']}): {problem}; it was {entry['path']}")
-    if problems:
-        raise EngineError(
-            f"{len(problems)} of the inputs cannot be used. " + ". ".join(problems) + ". Put the originals into one "
-            "folder and give it with --inputs. Nothing was written."
-        )
-    return found
-
-
-def _problem(place: Path | str, sha256: str) -> str | None:
-    try:
-        got = open_source(place).digest()[0]
-    except EngineError:
-        return "missing"
-    return None if got == sha256 else f"changed (SHA-256 {got[:12]}…, recorded {sha256[:12]}…)"
-
-
-def rebuilt(
-    folder: Path, found: Mapping[int, Path | str], inputs: Sequence[Mapping[str, Any]], reporter: Reporter
-) -> Project:
-    """A new project of the inputs found, added in their order with their mappings."""
-    project = Project.create(folder)
-    for entry in inputs:
-        if entry["file_id"] not in found:
-            continue
-        reading = read(found[entry["file_id"]], mapping=Schema.from_dict(entry["mapping"]))
-        reporter.phase(f"reading {entry['name']}", 0)
-        project.add_rows(entry["role"], entry["set_name"], reading.info, reading, reporter=reporter)
-    return project
 
 
 def content_of(project: Project, told: Mapping[str, Any], plan: Plan, reporter: Reporter) -> Content:

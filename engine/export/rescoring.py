@@ -1,22 +1,23 @@
 """The second half of `reproduce --rescore`: scores, map, signals, decisions and selection made anew, and compared.
 
-Works in the temporary project of `reproduce`, whose inputs are checked and added already. What the selection went by is
-what the manifest tells: its run, the runs its filters name, the map and the signals where filters, quotas, guards or
-the strategy need them; the decisions it knew. A run that covers fewer rows than the pool was made before the last files
-were added and cannot be made again here. Compares the rows chosen, and the scores
-where the export carries them. Does not compare maps point by point: what they are for is the selection.
+Works in a temporary project of its own. What the selection went by is what the manifest tells: its run, the runs its
+filters name, the map and the signals where filters, quotas, guards or the strategy need them; the decisions it knew.
+Each run is made when the pool has grown to the files that it covers. Compares the rows chosen, and the scores where the
+export carries them. Does not compare maps point by point: what they are for is the selection.
 """
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.curation.facts import Facts
 from engine.errors import Cancelled, EngineError, ProjectLocked
-from engine.export.extras import from_told
+from engine.export.extras import covered, from_told
+from engine.export.inputs import add_input
 from engine.progress import Reporter
 from engine.runs import jobs
 from engine.runs.choice import Choice
@@ -38,10 +39,11 @@ class Rescored:
     notes: tuple[str, ...]
 
 
-def rescored(project: Project, told: Mapping[str, Any], reporter: Reporter) -> Rescored:
-    """Make everything the selection went by again in `project`, select, and compare with the recorded rows.
+def rescored(folder: Path, found: Mapping[int, Path | str], told: Mapping[str, Any], reporter: Reporter) -> Rescored:
+    """Make everything the selection went by again in a new project at `folder`, select, and compare with the record.
 
-    Raises `EngineError` where the manifest holds no way to choose (a selection by hand), or a step fails.
+    `found`: where the inputs lie, checked. Raises `EngineError` where the manifest holds no way to choose (a selection
+    by hand), or a step fails.
     """
     spec = dict(told["selection"]["spec"])
     if told.get("run") is None or "size" not in spec:
@@ -49,10 +51,7 @@ def rescored(project: Project, told: Mapping[str, Any], reporter: Reporter) -> R
             "This selection names no scoring run or no size, so it cannot be chosen anew; without --rescore its files "
             "can be made again. Nothing was written."
         )
-    check_coverage(project, told)
-    runs = {run["name"]: run for run in (told["run"], *told.get("other_runs", ()))}
-    for run in runs.values():
-        _score(project, run, reporter)
+    project = _scored(folder, found, told, reporter)
     _map_and_signals(project, told, spec, reporter)
     _decide(project, told["decisions"].get("known_rows", {}))
     choice = Choice.from_spec(_renamed(spec, told, project))
@@ -61,15 +60,22 @@ def rescored(project: Project, told: Mapping[str, Any], reporter: Reporter) -> R
     return Rescored(tuple(differences), tuple(chosen.notes))
 
 
-def check_coverage(project: Project, told: Mapping[str, Any]) -> None:
-    """Refuse runs of before the pool grew."""
-    size = project.extent("pool", "")[0]
-    short = [r["name"] for r in (told["run"], *told.get("other_runs", ())) if r["rows"] != size]
-    if short:
+def _scored(folder: Path, found: Mapping[int, Path | str], told: Mapping[str, Any], reporter: Reporter) -> Project:
+    """A project of all inputs, each run made when the pool had grown to what the run covers."""
+    project = Project.create(folder)
+    runs = {run["name"]: run for run in (told["run"], *told.get("other_runs", ()))}
+    for entry in sorted(told["inputs"], key=lambda e: (e["role"] == "pool", e["file_id"])):
+        add_input(project, found[entry["file_id"]], entry, reporter)
+        size = project.extent("pool", "")[0]
+        due = [run for run in runs.values() if run["rows"] == size and entry["role"] == "pool"]
+        for run in due:
+            _score(project, runs.pop(run["name"]), reporter)
+    if runs:
         raise EngineError(
-            f"{', '.join(short)} covers fewer rows than the pool: files were added after it was made, and scoring anew "
-            "would rest on another pool. Without --rescore the files can be made again. Nothing was written."
+            f"{', '.join(runs)} covers a part of the pool that is not whole files, so it cannot be made again: it was "
+            "extended, or its pool was another. Without --rescore the files can be made again. Nothing was written."
         )
+    return project
 
 
 def _score(project: Project, run: Mapping[str, Any], reporter: Reporter) -> None:
@@ -161,7 +167,10 @@ def _scores(project: Project, told: Mapping[str, Any]) -> list[str]:
     if not held:
         return []
     facts, rows = Facts(project), np.asarray(told["rows"]["row"], np.int64)
-    now = np.asarray(facts.scores(facts.run(told["run"]["name"]).artifact).score)[rows]
+    now = covered(facts.scores(facts.run(told["run"]["name"]).artifact).score, rows)
     then = np.asarray(from_told(held["score"]).values, np.float32)
-    apart = float(np.nanmax(np.abs(now - then), initial=0.0))
-    return [f"scores: they differ by up to {apart:.3g}"] if apart > 0 or (np.isnan(now) != np.isnan(then)).any() else []
+    both = np.isfinite(now) & np.isfinite(then)
+    apart = float(np.abs(now - then)[both].max(initial=0.0))
+    gaps = int((np.isfinite(now) != np.isfinite(then)).sum())
+    lines = [f"scores: they differ by up to {apart:.3g}"] if apart > 0 else []
+    return lines + ([f"scores: {gaps:,} rows have one only now or only then"] if gaps else [])

@@ -11,6 +11,7 @@ import streamlit as st
 from engine.export.extras import WEIGHT
 from engine.export.forms import SHAPES
 from engine.export.plan import CONTAINERS, FIELD, FORMS, Plan
+from engine.store.decisions import REJECT
 from engine.store.project import Project
 from engine.store.selections import Selection
 from pages.parts import kept, reads
@@ -69,6 +70,10 @@ def choose(project: Project) -> Selection:
         st.warning(
             f"This selection is {state}: nobody has approved it. The export, its card and its manifest will say so."
         )
+    rejected = int((reads.decisions(project)[chosen.rows] == REJECT).sum())
+    if rejected:
+        told = count(rejected, "sample was", "samples were")
+        st.warning(f"{told} rejected after this selection was saved and would be written. Select again to drop them.")
     return chosen
 
 
@@ -147,7 +152,9 @@ def _parts(project: Project) -> dict[str, Any]:
 def _split(project: Project) -> dict[str, Any]:
     left, middle, right = st.columns(3)
     share = left.number_input("Share for validation, in %", 0.1, 50.0, 5.0, 0.5, key="export_share", format="%g")
-    groups = [*GROUP_TITLES, *(f"{FIELD}{name}" for name in reads.by_state(project, "columns"))]
+    known = {"near-duplicates": "latest_signals", "cluster": "latest_map"}
+    built_in = [name for name in GROUP_TITLES if name not in known or reads.by_state(project, known[name]) is not None]
+    groups = [*built_in, *(f"{FIELD}{name}" for name in reads.by_state(project, "columns"))]
     group = middle.selectbox("Keep together", groups, format_func=_group_title, key="export_group")
     seed = right.number_input("Seed", 0, value=0, key="export_seed")
     st.caption("Samples with the same text, and near-duplicates where they are known, always stay on one side.")

@@ -63,6 +63,7 @@ def test_every_kind_of_export_comes_out_identical_where_the_project_is_gone(made
         reports.append(export(project, project.selection("best"), tmp_path / f"o{at}", plan=plan))
     shutil.rmtree(project.path)
     inputs.rename(tmp_path / "moved")
+    (tmp_path / "moved" / "a.jsonl").rename(tmp_path / "moved" / "renamed.jsonl")
     for at, report in enumerate(reports):
         with pytest.raises(EngineError, match=r"2 of the inputs .*a\.jsonl.*missing.*--inputs"):
             reproduce(report.manifest)
@@ -141,12 +142,14 @@ def test_scores_decisions_and_selection_are_made_anew_and_compared(tmp_path, mon
     monkeypatch.setattr(jobs, "_spawn", lambda project, folder: work(project.path, folder.id))
     said = [{"prompt": f"Say {i}.", "completion": f"It is {i}.", "source": f"s{i % 3}"} for i in range(30)]
     rows = [{"id": f"r{i}", **row} for i, row in enumerate(said)]
-    (tmp_path / "pool.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (tmp_path / "pool.jsonl").write_text("\n".join(json.dumps(row) for row in rows[:20]))
+    (tmp_path / "later.jsonl").write_text("\n".join(json.dumps(row) for row in rows[20:]))
     place = str(tmp_path / "p")
     for words in (
         ["add-pool", place, str(tmp_path / "pool.jsonl")],
         ["score", place, "--method", "random", "--seed", "5", "--run", "base"],
-        ["decide", place, "r3", "r4", "approve"],
+        ["add-pool", place, str(tmp_path / "later.jsonl")],  # the run covers the first file only
+        ["decide", place, "r3", "r24", "approve"],
         ["decide", place, "r5", "reject"],
         ["select", place, "--run", "base", "--size", "40%", "--name", "s", "--at-most", "field/source:s1=3"],
         ["decide", place, "r6", "r7", "reject"],  # later: the selection did not know

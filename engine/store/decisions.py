@@ -24,7 +24,7 @@ from engine.store.records import now
 Decision = Literal["approve", "reject", "skip", "clear"]
 NONE, APPROVE, REJECT, SKIP = range(4)
 DECISIONS: dict[str, int] = {"none": NONE, "approve": APPROVE, "reject": REJECT, "skip": SKIP}
-SNAPSHOT_AFTER = 50_000
+SNAPSHOT_AFTER = 10_000
 _STATE_OF = {"clear": "none"}
 _NAMES = tuple(DECISIONS)
 

@@ -90,7 +90,8 @@ def _picture(
                             alt="How densely the samples lie, one run against the other")  # fmt: skip
     beyond = f" {count(shown.outside, 'sample')} beyond the picture lie at its edges." if shown.outside else ""
     best = " The best are at the top right." if by_rank else ""
-    st.caption(f"Darker is denser.{best} {'Draw a box' if box else 'Click a cell'} to list its samples.{beyond}")
+    dense = "Brighter" if colours.is_dark() else "Darker"
+    st.caption(f"{dense} is denser.{best} {'Draw a box' if box else 'Click a cell'} to list its samples.{beyond}")
     return event, shown
 
 

@@ -90,9 +90,10 @@ def channel(
     high = max(low, float(np.percentile(finite, upper))) if finite.size else low
     beyond = bool(finite.size and float(finite.max()) > high)
     span = high - low or 1.0
-    scaled = np.where(np.isfinite(values), (values - np.float32(low)) / np.float32(span), np.nan).astype(np.float32)
+    scaled = (np.clip(np.asarray(values, dtype=np.float64), low, high) - low) / span
+    scaled[~np.isfinite(values)] = np.nan
     ends = [f"{_number(v, signed=False, span=span)} {unit}".strip() for v in (low, high)]
-    return Channel(np.clip(scaled, 0.0, 1.0), title, ends[0], f"≥ {ends[1]}" if beyond else ends[1])
+    return Channel(scaled.astype(np.float32), title, ends[0], f"≥ {ends[1]}" if beyond else ends[1])
 
 
 def diverging(
@@ -242,9 +243,9 @@ def _ramped(
     stops = _RAMPS[legend.kind, dark]
     table = np.concatenate([_ramp(stops), [[*_rgb(MISSING), MISSING_ALPHA]]]).astype(np.uint8)
     known = np.isfinite(values)
-    sure = np.where(known, values, low).astype(np.float64)
+    sure = np.where(known, np.asarray(values, dtype=np.float64), low)
     below, above = int((sure < low).sum()), int((sure > high).sum())
-    step = np.rint((np.clip(sure, low, high) - low) * ((_STEPS - 1) / (high - low))).astype(np.uint8)
+    step = np.rint((np.clip(sure, low, high) - low) / (high - low) * (_STEPS - 1)).astype(np.uint8)
     step[~known] = _STEPS
     missing = int(len(values) - known.sum())
     notes = []

@@ -97,7 +97,7 @@ def _outside(facts: Facts, run: RunRecord, choice: Choice, ground: Ground, chose
         causes.append(cause)
         remedies.append(remedy)
     if not causes:
-        causes, remedies = _cut(choice, ground, chosen, row)
+        causes, remedies = _cut(facts, choice, ground, chosen, row)
     if ground.decisions[row] != APPROVED and not any("Approve" in text for text in remedies):
         remedies.append("Approve it: approved rows are always in.")
     return causes, remedies
@@ -122,7 +122,7 @@ def _filters(facts: Facts, choice: Choice, row: int) -> list[tuple[str, str]]:
     return found
 
 
-def _cut(choice: Choice, ground: Ground, chosen: Chosen, row: int) -> Told:
+def _cut(facts: Facts, choice: Choice, ground: Ground, chosen: Chosen, row: int) -> Told:
     """Why a row that could be chosen was not: caps, what is left of the budget, or the order of the strategy."""
     causes: list[str] = []
     remedies: list[str] = []
@@ -136,7 +136,7 @@ def _cut(choice: Choice, ground: Ground, chosen: Chosen, row: int) -> Told:
             remedies.append("Raise the budget.")
     place = _rank(ground.score, ground.able & np.isfinite(ground.score), row)
     if choice.described.covers:
-        causes.append("Other rows added more when it was their turn: they represent it, or few rows are like it.")
+        causes.append(f"Others added more in their turns. {_represented(facts, chosen, row)}".strip())
         remedies.append("Ask for more rows.")
         return causes, remedies
     last, said = _last(ground, chosen), choice.strategy in ("top", "weights")
@@ -164,6 +164,25 @@ def held_back(ground: Ground, chosen: Chosen, row: int, *, otherwise: str) -> st
         if ground.costs[row] > left:
             return f"{int(ground.costs[row]):,} {ground.budget.unit} do not fit any more"
     return otherwise
+
+
+def _represented(facts: Facts, chosen: Chosen, row: int) -> str:
+    """Which of the rows chosen is most like it among its neighbours on the map, where there is one."""
+    layout = facts.layout()
+    if layout is None or row >= len(layout.neighbours):
+        return ""
+    near = np.asarray(layout.neighbours[row])
+    taken = np.flatnonzero(np.isin(near, chosen.rows) & (near >= 0) & (near != row))
+    if not len(taken):
+        return (
+            f"None of its {int((near >= 0).sum())} nearest on the map is in either: few are like it, so it adds little."
+        )
+    at = int(taken[0])
+    name = facts.project.rows([int(near[at])])[0].id
+    return (
+        f"The chosen row {name} is like it (cosine {1 - float(layout.distances[row][at]):.2f} on the map) and "
+        f"represents it; {len(taken)} of its {int((near >= 0).sum())} nearest are in."
+    )
 
 
 def _last(ground: Ground, chosen: Chosen) -> float:

@@ -65,10 +65,15 @@ def asked(project: Project, view: View) -> Choice:
         preset("select_within", True)
         only = st.toggle("Only samples that pass the filters", key="select_within")
         within = state.active_filters() if only else ()
-    kept.keep(PREFIX, str(project.path), without=[str(k) for k in st.session_state if str(k) not in _KEPT_KEYS])
+    kept.keep(PREFIX, str(project.path), without=[str(key) for key in st.session_state if not _is_kept(str(key))])
     more: dict[str, Any] = {"guards": guards, "keep": keep, "quotas": quotas, "within": within, "column": view.column}
     choice = Choice(size=size.strip(), strategy=strategy, **settings, **more)
     return choice if choice.unit != "tokens" else replace(choice, tokens_by=select_limits.counted(project, view))
+
+
+def _is_kept(key: str) -> bool:
+    """Whether a widget holds what was asked, and is no button."""
+    return key in _KEPT_KEYS or key.startswith(select_limits.LIMIT)
 
 
 def possible(project: Project, choice: Choice) -> bool:

@@ -23,6 +23,7 @@ from pages.parts.run_choice import View
 from pages.parts.words import count, plain, shorten
 
 _QUOTAS = "ts_quotas"
+LIMIT = "select_limit_"  # then the guard's name: the keys of thresholds
 MOST_VALUES = 1000  # offered in a list; the others can be given in the shell
 _KINDS: dict[Kind, str] = {"at-most": "At most", "at-least": "At least"}
 _KEEP_NAMES = {
@@ -60,12 +61,12 @@ def _with_threshold(facts: Any, name: str) -> str:
         return name
     own = float(column.threshold)
     sense = "from" if column.sense == "at least" else "up to"
+    preset(f"{LIMIT}{name}", own)
     value = st.number_input(
         plain(f"{shorten(name, 24)} {sense}"),
-        value=own,
-        key=f"select_limit_{name}",
+        key=f"{LIMIT}{name}",
         width=150,
-        help=plain(column.title),
+        help=plain(f"{column.title}. {column.explanation}"),
     )
     return name if value == own else f"{name}={value:g}"
 

@@ -287,6 +287,25 @@ def test_quotas_say_what_lacks_and_a_sample_why_it_is_out(pages: Any, make_proje
     assert any("of 40 words" in c.value.replace("\\", "") for c in test.caption)
 
 
+def test_tokens_are_estimated_until_they_are_counted_and_thresholds_are_kept(
+    pages: Any, make_project: Callable[..., Project]
+) -> None:
+    project = make_project()
+    test = pages.open("6_Select.py", project)
+    test.text_input(key="select_size").input("100 tokens").run()
+    assert test.metric[1].label == "Tokens, estimated"
+    test.button(key="select_count").click().run()
+    assert not test.exception
+    assert not test.error
+    assert (test.metric[1].label, int(test.metric[1].value) <= 100) == ("Tokens", True)
+    assert not [b for b in test.button if b.key == "select_count"]
+    test.multiselect(key="select_guards").set_value(["leak"]).run()
+    test.number_input(key="select_limit_leak").set_value(0.9).run()
+    _save(test)
+    spec = project.selections()[0].spec
+    assert (spec["left_out"], spec["thresholds"], spec["tokens"]["by"]) == (["leak=0.9"], {"leak": 0.9}, "tokenizer")
+
+
 def test_in_a_large_pool_rows_are_compared_only_when_asked(
     pages: Any, make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:

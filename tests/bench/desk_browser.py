@@ -29,13 +29,20 @@ DECIDED = int(os.environ.get("TOUCHSTONE_DECISIONS", 200))
 DRAWN = '[data-touchstone-map][data-drawn="whole"]'
 LONG_MS = 300_000
 TABS = ("Map", "Review", "Select")
-# notes when a key is pressed and, frame by frame, when the heading of the desk says the place that is wanted
-WATCH = """(head, wanted) => {
+# notes when a key is pressed and, frame by frame, when the next place and its text are there; null after half a minute
+WATCH = """(head) => {
   window.touchstonePressed = null;
   const press = () => { window.touchstonePressed = performance.now(); };
   document.addEventListener('keydown', press, { once: true, capture: true });
+  const place = () => parseInt(head.textContent.replaceAll(',', ''), 10);
+  const text = () => head.closest('section').querySelector('article.turn') !== null;
+  const before = place(), begun = performance.now();
   window.touchstoneShown = new Promise((done) => {
-    const look = () => head.textContent.startsWith(wanted) ? done(performance.now()) : requestAnimationFrame(look);
+    const look = () => {
+      if (place() === before + 1 && text()) done(performance.now() - window.touchstonePressed);
+      else if (performance.now() - begun > 30000) done(null);
+      else requestAnimationFrame(look);
+    };
     look();
   });
 }"""
@@ -68,8 +75,8 @@ def review(project: Path) -> dict[str, Any]:
         settle(page)
         page.locator("section.desk .head .place").wait_for(timeout=LONG_MS)
         half = DECIDED // 2
-        calm = [_press(page, at, pause=0.3) for at in range(half)]
-        hasty = [_press(page, at, pause=0.0) for at in range(half, DECIDED)]
+        calm = [_press(page, "axs"[at % 3], pause=0.3) for at in range(half)]
+        hasty = [_press(page, "axs"[at % 3], pause=0.0) for at in range(half, DECIDED)]
         settle(page)
         page.wait_for_timeout(5000)
         after = len(Project.open(project).decision_log(limit=1_000_000))
@@ -77,20 +84,21 @@ def review(project: Path) -> dict[str, Any]:
     return {
         "decided": DECIDED,
         "lost": DECIDED - (after - before),
-        "key_to_next_sample": percentiles([ms / 1e3 for ms in calm]),
-        "key_to_next_sample_in_haste": percentiles([ms / 1e3 for ms in hasty]),
+        "stuck": sum(ms is None for ms in (*calm, *hasty)),
+        "key_to_next_sample": percentiles([ms / 1e3 for ms in calm if ms is not None]),
+        "key_to_next_sample_in_haste": percentiles([ms / 1e3 for ms in hasty if ms is not None]),
         "memory": memory,
     }
 
 
-def _press(page: Page, at: int, *, pause: float) -> float:
-    """Decide on the sample at place `at` of the list; milliseconds until the next one stands there."""
-    page.locator("section.desk .head").evaluate(WATCH, f"{at + 2:,} of ")
-    page.keyboard.press("axs"[at % 3])
-    shown = page.evaluate("window.touchstoneShown.then((at) => at - window.touchstonePressed)")
+def _press(page: Page, key: str, *, pause: float) -> float | None:
+    """Decide by a key; milliseconds until the next sample stands there, None where it never did."""
+    page.locator("section.desk .head").evaluate(WATCH)
+    page.keyboard.press(key)
+    shown = page.evaluate("window.touchstoneShown")
     if pause:
         page.wait_for_timeout(1000 * pause)
-    return float(shown)
+    return None if shown is None else float(shown)
 
 
 def _map(page: Page, address: str) -> float:

@@ -70,13 +70,13 @@ def written(project: Project) -> None:
 
 
 def _downloads(report: ExportReport) -> None:
-    """Buttons for the parts that are small enough to pass through memory."""
+    """Buttons for the parts that are small enough to pass through memory; read only when pressed."""
     offered = [("Download the file", report.out, "download"), ("Download the manifest", report.manifest, "manifest"),
                ("Download the card", report.card, "card")]  # fmt: skip
     small = [entry for entry in offered if entry[1].is_file() and entry[1].stat().st_size <= DOWNLOAD_LIMIT]
     with st.container(horizontal=True):
         for label, path, key in small:
-            st.download_button(label, path.read_bytes(), path.name, key=f"export_{key}", on_click="ignore",
+            st.download_button(label, path.read_bytes, path.name, key=f"export_{key}", on_click="ignore",
                                icon=":material/download:")  # fmt: skip
     if report.out.is_dir():
         st.caption("A folder is not downloaded here: take it from the exports folder on the server.")

@@ -58,9 +58,9 @@ def _latest(selection: Any) -> str:
 def _sheet(place: Any, name: str) -> dict[str, Any]:
     """The figures that are kept with a proposal or an approval of the latest version."""
     from engine.curation.facts import Facts
-    from engine.curation.sheet import sheet
+    from engine.runs.sheets import sheet_of
 
-    return sheet(Facts(place), place.selection(name))
+    return sheet_of(Facts(place), place.selection(name))
 
 
 @app.command()

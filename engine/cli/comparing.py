@@ -66,10 +66,10 @@ def _agreement(one: str, two: str, found: Any) -> dict[str, Any]:
 def sheet(project: ProjectPath, selection: SelectionName, version: Version = None, as_json: AsJson = False) -> None:
     """Tell what a selection holds: size, signals, fidelity, audit, coverage, and the rows to look at first."""
     from engine.curation.facts import Facts
-    from engine.curation.sheet import sheet as figures_of
+    from engine.runs.sheets import sheet_of
 
     place = project_at(project)
-    figures = figures_of(Facts(place), place.selection(selection, version))
+    figures = sheet_of(Facts(place), place.selection(selection, version))
     if as_json:
         print_json(sheet=figures)
         return

@@ -31,8 +31,10 @@ REASONS = 12
 _USUAL = ("cluster", "field/source", "file", "signal/language", "signal/licence")
 
 
-def sheet(facts: Facts, selection: Selection) -> dict[str, Any]:
-    """All figures of a selection, as JSON values; NaN becomes None."""
+def sheet(
+    facts: Facts, selection: Selection, *, tokens: np.ndarray | None = None, tokens_by: str = ""
+) -> dict[str, Any]:
+    """All figures of a selection, as JSON values; NaN becomes None. `tokens` int (n,): where counted, and by what."""
     missing: list[str] = []
     scores = _scores(facts, selection, missing)
     flags = _flags(facts, missing)
@@ -40,7 +42,7 @@ def sheet(facts: Facts, selection: Selection) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "made": now(),
         "selection": {"name": selection.name, "version": selection.version, "run": selection.run},
-        "size": size(facts, selection),
+        "size": size(facts, selection, tokens) | {"tokens_by": tokens_by},
         "people": people(facts, selection),
         "reasons": reasons(selection),
         "composition": [composition(facts, selection.rows, name) for name in _usual(facts, selection)],
@@ -55,15 +57,15 @@ def sheet(facts: Facts, selection: Selection) -> dict[str, Any]:
     return dict(finite(found))
 
 
-def size(facts: Facts, selection: Selection) -> dict[str, Any]:
-    """Rows, words and characters of the subset and of the pool; what weights leave of its variety."""
+def size(facts: Facts, selection: Selection, tokens: np.ndarray | None = None) -> dict[str, Any]:
+    """Rows, words, characters and tokens of the subset and of the pool; what weights leave of its variety."""
     words, chars = (np.asarray(facts.column(name), np.int64) for name in ("words", "chars"))
     rows, weights = selection.rows, selection.weights
     effective = None if weights is None else float(weights.sum() ** 2 / max(float((weights**2).sum()), 1e-30))
     return {
         "rows": len(rows), "pool_rows": facts.n, "words": int(words[rows].sum()), "pool_words": int(words.sum()),
         "chars": int(chars[rows].sum()), "pool_chars": int(chars.sum()), "effective_rows": effective,
-        "tokens": selection.spec.get("tokens"),
+        "tokens": None if tokens is None else int(tokens[rows].sum()),
     }  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import streamlit as st
 
-from engine.curation.sheet import FORMAT_VERSION, sheet
+from engine.curation.sheet import FORMAT_VERSION
+from engine.runs import sheets
 from engine.selection.curve import curve_of
 from engine.selection.menu import STRATEGIES
 from engine.store.decisions import DECISIONS
@@ -66,7 +67,9 @@ def waiting(project: Project) -> None:
 def sheet_of(project: Project, selection: Selection) -> dict[str, Any]:
     """The approver's sheet as things stand, kept until the catalogue changes."""
     facts = reads.facts(project)
-    return reads.by_stamp(project, "sheet", lambda: sheet(facts, selection), selection.name, selection.version)
+    return reads.by_stamp(
+        project, "sheet", lambda: sheets.sheet_of(facts, selection), selection.name, selection.version
+    )
 
 
 def _sheet(project: Project, chosen: Selection) -> None:

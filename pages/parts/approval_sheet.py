@@ -61,6 +61,8 @@ def _size(figures: Figures) -> None:
     people = figures["people"]
     places[3].metric("Approved one by one", f"{people['approved']:,}", border=True,
                      help=f"Of the chosen; {people['undecided']:,} nobody decided on.")  # fmt: skip
+    if size["tokens"] is not None:
+        st.caption(plain(f"{size['tokens']:,} tokens, {size['tokens_by']}."))
     if size["effective_rows"] is not None:
         st.caption(f"Weighted: as varied as {size['effective_rows']:,.0f} samples of equal weight.")
 

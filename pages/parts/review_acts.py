@@ -127,6 +127,7 @@ def _hold(project: Project, press: Press, now: str) -> None:
     by, when, note = (last.by, last.at, last.note) if last else ("somebody", "", "")
     mine = [one for one in held() if one.row != press.row]
     st.session_state[_HELD] = [*mine, Held(press.row, press.act, press.note.strip(), now, by, when, note)]
+    say(f"Not recorded: {by} made it {PAST[now]} meanwhile. Say above which decision stands.")
 
 
 def _let_go(one: Held) -> None:

@@ -4,7 +4,6 @@ Acts on many carry their count and are one batch, which one undo takes back. Wha
 was drawn is told before it is overwritten. Only the rows of the page are read.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,6 +22,7 @@ from pages.parts.shell import empty
 from pages.parts.words import count, plain, score, shorten, visible
 
 PAGE = 25
+_WIDTHS = {"Place": 70, "Score": 80, "Rank": 80, "Decision": 90, "Sample": 560, "Marks": 170, "Tags": 130}  # pixels
 _MODE, _AS_LIST = "review_mode", "ts_review_as_list"
 _PAGE, _SEEN, _ASKED = "ts_review_page", "ts_review_seen", "ts_review_asked"
 _ACTS = {"approve": ":material/check:", "reject": ":material/close:", "skip": ":material/arrow_forward:"}
@@ -77,7 +77,6 @@ def table(project: Project, view: View | None) -> None:
 def _draw(project: Project, view: View | None, rows: np.ndarray, first: int) -> list[int]:
     """One line per sample; the places of those ticked."""
     lines = _lines(project, view, rows, first)
-    small = st.column_config.Column(width="small")
     event = st.dataframe(
         lines,
         hide_index=True,
@@ -85,13 +84,9 @@ def _draw(project: Project, view: View | None, rows: np.ndarray, first: int) -> 
         on_select="rerun",
         selection_mode="multi-row",
         height="content",
-        column_config={"Sample": st.column_config.Column(width="large"), **dict.fromkeys(_small(lines), small)},
+        column_config={name: st.column_config.Column(width=width) for name, width in _WIDTHS.items()},
     )
     return [int(at) for at in event.selection.rows if at < len(rows)]
-
-
-def _small(lines: Sequence[dict[str, Any]]) -> list[str]:
-    return [name for name in lines[0] if name not in ("Sample", "Marks")]
 
 
 def _lines(project: Project, view: View | None, rows: np.ndarray, first: int) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ import streamlit as st
 from engine.curation.signals import signals_of
 from engine.store.project import Project
 from pages.parts import filters, find_marks, reads
-from pages.parts.tables import table
 from pages.parts.words import count, percent, plain, shorten
 
 LONGEST = 20_000
@@ -44,13 +43,6 @@ def source_line(row: Any) -> None:
     """Id, file, line and size of a sample."""
     parts = [f"id {shorten(row.id, 60)}", f"{shorten(row.file, 60)}, line {row.line:,}", count(row.words, "word")]
     st.caption(plain(" · ".join(parts)))
-
-
-def fields(row: Any) -> None:
-    """The original fields beside the messages, as a table."""
-    if row.fields:
-        shown = [{"Field": name, "Value": shorten(str(value), 300)} for name, value in row.fields.items()]
-        table(shown)
 
 
 def marks(project: Project, row: int) -> None:

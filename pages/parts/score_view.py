@@ -93,12 +93,12 @@ def target_plot(view: View, row: int) -> None:
     at = np.arange(len(found), dtype=np.float32)
     values = np.asarray([strip.score for strip in found], np.float32)
     colours = [TEAL if value >= 0 else OCHRE for value in values]
-    bars = {"type": "bar", "x": values, "y": at, "orientation": "h", "marker": {"color": colours}, "opacity": 0.55,
+    bars = {"type": "bar", "x": values, "y": at, "orientation": "h", "marker": {"color": colours}, "width": 0.5,
             "hoverinfo": "skip"}  # fmt: skip
     marks = {
         "type": "scatter", "mode": "markers", "x": np.concatenate([strip.items for strip in found]).astype(np.float32),
         "y": np.repeat(at, [len(strip.items) for strip in found]),
-        "marker": {"symbol": "line-ns-open", "size": 11, "color": GREY},
+        "marker": {"symbol": "line-ns-open", "size": 14, "color": GREY, "opacity": 0.7},
         "hovertemplate": "one item: %{x:+.4f}<extra></extra>",
     }  # fmt: skip
     names = [f"{_no_markup(shorten(strip.name, 24))}  {score(strip.score)}" for strip in found]

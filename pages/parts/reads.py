@@ -49,6 +49,7 @@ _SUBJECTS: dict[str, tuple[str, ...]] = {
     "beside": ("sets",),
     "columns": ("sets",),
     "bad_rows": ("sets",),
+    "beside": ("sets",),
     "runs": ("runs",),
     "run": ("runs",),
     "maps": ("maps",),
@@ -56,6 +57,7 @@ _SUBJECTS: dict[str, tuple[str, ...]] = {
     "latest_signals": ("signals",),
     "selections": ("selections",),
     "tags": ("tags",),
+    "tag_version": ("tags",),
 }
 # what nearly every page needs: one opening of the catalogue serves it
 _TOGETHER = ("decisions", "pool_hash", "runs", "latest_map", "latest_signals")

@@ -49,7 +49,6 @@ _SUBJECTS: dict[str, tuple[str, ...]] = {
     "beside": ("sets",),
     "columns": ("sets",),
     "bad_rows": ("sets",),
-    "beside": ("sets",),
     "runs": ("runs",),
     "run": ("runs",),
     "maps": ("maps",),

@@ -104,7 +104,7 @@ def _choose(project: Project, found: list[Selection]) -> Selection:
     st.session_state["approval_choice"] = kept["is"]
     st.selectbox(
         "Selection", list(names), key="approval_choice", on_change=_keep, width=520,
-        format_func=lambda key: f"{title(names[key])} ({count(len(names[key].rows), 'sample')}, {names[key].state})",
+        format_func=lambda key: f"{title(names[key])} ({count(names[key].size, 'sample')}, {names[key].state})",
     )  # fmt: skip
     return names[kept["is"]]
 
@@ -179,7 +179,7 @@ def _samples(project: Project, chosen: Selection) -> None:
     """All chosen rows, page by page, in the order taken where it is known, with why each is in."""
     rows = chosen.rows if chosen.order is None else chosen.order
     part = rows[paged.part("approval_rows", len(rows), owner=(str(project.path), chosen.name, chosen.version))]
-    at = part.searchsorted(part) if len(chosen.rows) == 0 else chosen.rows.searchsorted(part)
+    at = chosen.rows.searchsorted(part)
     further: dict[str, list[Any]] = {"Pool row": part.tolist()}
     if chosen.reasons is not None:
         further["Why"] = [shorten(str(reason), 80) for reason in chosen.reasons[at]]

@@ -21,7 +21,8 @@ from engine.store.artifacts import artifact_key, find, load_array, read_json
 QUERY, SIDE = "query", "side-meaning"
 FORMAT = 1
 FEATURES, RECIPE, VECTOR = "features", "recipe.json", "vector"
-BLOCK = 32_768
+BLOCK = 8192
+TINY = 1e-30  # the length of a row that has no direction: it is like nothing
 
 Side = Literal["sample", "prompt", "response"]
 SIDES: tuple[str, ...] = get_args(Side)
@@ -93,14 +94,13 @@ def sample_vector(facts: Facts, row: int) -> Array:
 
 def likeness(values: Array, vector: Array, *, block: int = BLOCK) -> Array:
     """float32 (m,): the cosine of every row of `values` (m, d) with `vector` (d,); NaN for rows without features."""
-    import torch  # it takes seconds, and every page knows filters
-
-    asked = torch.from_numpy(np.array(vector, np.float32))
-    asked = asked / asked.norm().clamp(min=1e-30)
+    asked = np.asarray(vector, np.float32)
+    asked = asked / max(float(np.linalg.norm(asked)), TINY)
     out = np.empty(len(values), np.float32)
     for start in range(0, len(values), block):
-        rows = torch.from_numpy(np.array(values[start : start + block])).float()  # (block, d)
-        out[start : start + block] = ((rows @ asked) / rows.norm(dim=1).clamp(min=1e-30)).numpy()
+        rows = np.asarray(values[start : start + block], np.float32)  # (block, d)
+        length = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        out[start : start + block] = (rows @ asked) / np.maximum(length, TINY)
     return out
 
 

@@ -21,6 +21,7 @@ from pages.parts.words import count, moment, plain, shorten
 SIDES = {"mine": "Keep what was decided here", "theirs": "Take theirs", "latest": "The later decision"}
 SHOWN = 200
 MOST_BYTES = 200_000_000
+_DONE = "ts_merged"
 
 
 def block(project: Project) -> None:
@@ -75,9 +76,12 @@ def _in(project: Project) -> None:
     if trial.conflicted:
         _conflicts(trial)
         prefer = st.radio("Where both sides decided", PREFER, None, format_func=SIDES.__getitem__, key="merging_prefer")
-    nothing = not trial.new and not trial.tags
-    if nothing:
-        st.caption("Everything in it is known here already.")
+    if not trial.new and not trial.tags:
+        done = st.session_state.get(_DONE, ())
+        if done[:2] == (str(project.path), str(path)):
+            st.success(plain(done[2]))
+        else:
+            st.caption("Everything in it is known here already.")
         return
     if st.button("Take the decisions in", type="primary", key="merging_go",
                  disabled=bool(trial.conflicted) and prefer is None):  # fmt: skip
@@ -87,7 +91,8 @@ def _in(project: Project) -> None:
                 "Somebody decided meanwhile and there are conflicts now. Look again; nothing was changed."
             )
         new = count(done.new, "new batch", "new batches")
-        state.notify(f"{new} taken in: {count(done.taken, 'sample')} changed, {done.kept:,} kept against theirs.")
+        told = f"{new} taken in: {count(done.taken, 'sample')} changed, {done.kept:,} kept against theirs."
+        st.session_state[_DONE] = (str(project.path), str(path), told)
         st.rerun()
 
 
@@ -123,9 +128,7 @@ def _conflicts(trial: Merge) -> None:
 
 
 def _row(conflict: Conflict) -> dict[str, str]:
-    found = {"Sample": conflict.id}
-    for title, side in (("Here", conflict.mine), ("Theirs", conflict.theirs)):
-        found[title] = side.decision
-        found[f"{title}: who and when"] = f"{side.by}, {moment(side.at)}"
-        found[f"{title}: note"] = shorten(side.note, 200)
-    return found
+    sides = {"Here": conflict.mine, "Theirs": conflict.theirs}
+    found = {"Sample": conflict.id} | {title: side.decision for title, side in sides.items()}
+    found |= {f"{title}: who and when": f"{side.by}, {moment(side.at)}" for title, side in sides.items()}
+    return found | {f"{title}: note": shorten(side.note, 200) for title, side in sides.items()}

@@ -87,4 +87,4 @@ def test_decisions_are_tried_first_and_conflicts_wait_for_a_choice(
     test.button(key="merging_go").click().run()
     assert not test.exception
     assert project.decisions()[[1, 2]].tolist() == [1, 1]
-    assert any("known here already" in c.value for c in test.caption)
+    assert any("1 new batch taken in" in s.value for s in test.success)

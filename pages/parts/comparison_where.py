@@ -12,6 +12,7 @@ import streamlit as st
 
 from engine.curation import agreement, columns
 from engine.curation.agreement import Groups, Pair
+from engine.curation.facts import NOTHING
 from engine.store.project import Project
 from pages.parts import colours, filters, reads, state
 from pages.parts.charts import CONFIG, LAYOUT
@@ -132,8 +133,10 @@ def _filter_button(column: str, code: int, names: list[str], size: int) -> None:
 
 
 def filter_of(column: str, code: int, names: list[str]) -> filters.Filter:
-    """The filter that leaves one group of a column."""
+    """The filter that leaves one group of a column; of clusters by number, since two may have one label."""
     family, _, rest = column.partition("/")
+    if family == "cluster" and names[code] != NOTHING:
+        return filters.Filter("cluster", "", (code,))
     if family == "field":
         return filters.Filter("field", rest, (names[code],))
     return filters.Filter("value", column, (names[code],))

@@ -112,6 +112,8 @@ def test_where_runs_part_is_told_by_group_and_leads_to_it(
     assert test.dataframe[0].value["Samples"].sum() == 59
     part = comparison_where.filter_of("field/source", 1, ["a", "source 1"])
     assert filters.combined(project, [part]).sum() == 20
+    assert comparison_where.filter_of("cluster", 2, ["x", "y", "x", "(none)"]) == filters.Filter("cluster", "", (2,))
+    assert comparison_where.filter_of("cluster", 3, ["x", "y", "x", "(none)"]).kind == "value"
 
 
 def test_filters_hold_and_what_a_region_adds_is_within_them(

@@ -1,1 +1,1 @@
-"""The project folder: catalogue, artifacts, intake, reading, decisions, selections, ledger and doctor."""
+"""The project folder: catalogue, artifacts, intake, reading, decisions, tags, audits, selections, ledger and doctor."""

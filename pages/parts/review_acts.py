@@ -93,6 +93,11 @@ def settle(project: Project, one: Held, *, overwrite: bool) -> None:
 
 def _attempt(project: Project, press: Press) -> None:
     """One press; what it cannot do is told, and the reviewer is put back to the sample it was about."""
+    if not review_list.is_of_project(project, press.list_token):
+        say("A key pressed in another project came too late and did nothing.")
+        return
+    if not review_list.is_of_session(press.list_token) and not _still_to_do(project, press):
+        return
     try:
         _ACTS[press.act](project, press)
     except ProjectLocked:
@@ -101,6 +106,16 @@ def _attempt(project: Project, press: Press) -> None:
         say(str(error))
         if press.row >= 0:
             review_list.move(press.list_token, press.at)
+
+
+def _still_to_do(project: Project, press: Press) -> bool:
+    """Whether a press that an earlier session of this desk sent, before the server was started anew, is not done yet.
+
+    A decision or tag that stands needs no second record; to undo or to move means something else by now.
+    """
+    if press.act in ("tag", "untag"):
+        return True
+    return press.act in DECISIONS and _code(project, press.row) != press.act
 
 
 def _decide(project: Project, press: Press) -> None:

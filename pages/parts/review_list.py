@@ -5,8 +5,10 @@ settings change or when the reviewer asks for it. Positions count from 0; a posi
 The orders themselves are in `review_orders`; deciding is `review_acts`.
 """
 
+import secrets
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import count
 
 import numpy as np
@@ -17,6 +19,7 @@ from pages.parts import filters, reads, review_audit, review_orders, state
 from pages.parts.run_choice import View
 
 _LIST, _AT, _TRAIL, _SHOWN = "ts_review_list", "ts_review_at", "ts_review_trail", "ts_review_shown"
+_SESSION = "ts_review_session"
 _NUMBERS = count(1)
 MOST_STEPS = 2000
 
@@ -24,7 +27,7 @@ MOST_STEPS = 2000
 @dataclass(frozen=True)
 class ReviewList:
     """`rows`: int64 pool rows in order; `unscored`: rows that pass the filters but have no place in the order;
-    `token` changes whenever the rows do.
+    `token` changes whenever the rows do; it tells the session and the project they belong to.
     """
 
     settings: Hashable
@@ -62,12 +65,35 @@ def current(project: Project, view: View | None, order: str, *, undecided: bool,
 def _make(project: Project, view: View | None, order: str, undecided: bool, settings: Hashable) -> ReviewList:
     base = review_orders.ordered(project, view, order)
     if order == review_orders.AUDIT:  # its rows were drawn once and for all
-        return ReviewList(settings, base, 0, str(next(_NUMBERS)))
+        return ReviewList(settings, base, 0, _token(project))
     passing = filters.combined(project, state.active_filters())
     if undecided:
         passing = passing & (reads.decisions(project) == 0)
     rows = base[passing[base]]
-    return ReviewList(settings, rows, int(passing.sum()) - len(rows), str(next(_NUMBERS)))
+    return ReviewList(settings, rows, int(passing.sum()) - len(rows), _token(project))
+
+
+def _token(project: Project) -> str:
+    session = st.session_state.setdefault(_SESSION, secrets.token_hex(8))
+    return f"{next(_NUMBERS)}.{session}.{_called(project)}"
+
+
+def _token_like(token: str) -> str:
+    return f"{next(_NUMBERS)}.{token.partition('.')[2]}"
+
+
+def _called(project: Project) -> str:
+    return blake2b(str(project.path).encode(), digest_size=8).hexdigest()
+
+
+def is_of_project(project: Project, token: str) -> bool:
+    """Whether a list was one of this project."""
+    return token.rpartition(".")[2] == _called(project)
+
+
+def is_of_session(token: str) -> bool:
+    """Whether a list was made in this session; of one before a restart of the server it was not."""
+    return token.count(".") == 2 and token.split(".")[1] == st.session_state.get(_SESSION)
 
 
 def kept() -> ReviewList:
@@ -84,7 +110,7 @@ def visit(row: int) -> None:
         return
     behind = min(at() + 1, len(found.rows))
     rows = np.insert(found.rows, behind, row)
-    st.session_state[_LIST] = replace(found, rows=rows, token=str(next(_NUMBERS)))
+    st.session_state[_LIST] = replace(found, rows=rows, token=_token_like(found.token))
     go(behind)
 
 

@@ -146,6 +146,25 @@ def test_while_another_process_holds_the_project_presses_wait_and_none_is_lost(
     assert (desk.data["ack"], desk.data["trouble"], int((project.decisions() == 1).sum())) == ({"c": 1}, "", 1)
 
 
+def test_presses_of_another_project_or_of_a_session_before_a_restart_do_no_harm(
+    pages: Any, make_project: Callable[..., Project], desk: Desk
+) -> None:
+    project = make_project()
+    first, second, third = (int(row) for row in _best_first(project)[:3])
+    _open(pages, desk, project)
+    project.decide([first], "approve", by="Ada")
+    number, _, name = desk.data["list"].split(".")
+    before = f"{number}.0123456789abcdef.{name}"  # its answers were lost with the server
+    for act, row in (("approve", first), ("reject", second), ("undo", second), ("go", third)):
+        desk.press(act, run=False, row=row, list=before, seen="none", at=0)
+    desk.press("reject", row=third, list=f"{number}.0123456789abcdef.other")
+    codes = project.decisions()
+    assert [int(codes[row]) for row in (first, second, third)] == [1, 2, 0]
+    assert len(project.decision_log()) == 2  # what stood already was not recorded again, and nothing was undone
+    assert "another project" in desk.data["said"]
+    assert desk.data["ack"] == {"c": 5}
+
+
 def test_tags_are_put_and_taken_off(pages: Any, make_project: Callable[..., Project], desk: Desk, hostile: str) -> None:
     project = make_project()
     _open(pages, desk, project, sample="row-17")

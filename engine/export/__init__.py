@@ -1,1 +1,1 @@
-"""Writing a selection out: record forms, writers, where a file may lie, the manifest, and `export` itself."""
+"""Writing a selection out and making it again: plan, forms, extra fields, splits, writers, manifest, card, reproduce."""

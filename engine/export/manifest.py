@@ -52,9 +52,11 @@ def build_manifest(
     runs = project.runs()
     run = run or next((r for r in runs if r.name == selection.run), None)
     files, scored = project.files(), _run(project, run)
-    with project.session() as con:
+    with project.session() as con:  # a session each: an open catalogue keeps in memory all that was read in it
         ids, hashes = chosen.identities(con, selection.rows)
+    with project.session() as con:
         told = _decisions(con, selection)
+    with project.session() as con:
         makeup = composed(con, selection.rows)
     return {
         "format_version": FORMAT_VERSION,
@@ -114,7 +116,24 @@ def read_export_manifest(path: Path) -> dict[str, Any]:
             f"{path} has format {version}; this Touchstone ({engine.__version__}) reads up to {FORMAT_VERSION}. "
             f"It was made by {told.get('made_by', 'a newer one')}: use that version. Nothing was written."
         )
+    problem = _damage(told)
+    if problem:
+        raise EngineError(f"{path} is damaged: {problem}. Nothing was written.")
     return told
+
+
+def _damage(told: Mapping[str, Any]) -> str:
+    """What is missing or does not fit in a manifest, "" where nothing is."""
+    kinds = {"inputs": list, "rows": dict, "output": dict, "selection": dict, "decisions": dict, "pool": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(told.get(name), kind)]
+    wrong += [name for name in ("row", "id") if not wrong and not isinstance(told["rows"].get(name), list)]
+    if wrong:
+        return f"it has no {', '.join(wrong)}"
+    count = len(told["rows"]["row"])
+    lists = {f"rows.{name}": values for name, values in told["rows"].items()} | {"weights": told.get("weights")}
+    lists |= {f"field {e.get('name')}": e.get("values") for e in told.get("extras", ())}
+    short = [name for name, values in lists.items() if values is not None and len(values) != count]
+    return f"{', '.join(short)} has not one value for each of the {count:,} rows" if short else ""
 
 
 @cache

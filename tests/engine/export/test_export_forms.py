@@ -208,3 +208,23 @@ def test_the_command_line_of_a_plan_reads_back_as_the_plan(project, tmp_path, pl
         assert seen[-1] == asked
     assert main(["export", str(project.path), "best", "o", "--format", "parquet", "--container", "hf"]) == 2
     assert len(seen) == 4
+
+
+def test_fields_of_every_kind_keep_their_values_in_every_container(tmp_path, plan, loaded):
+    project = Project.create(tmp_path / "project")
+    held = {
+        "whole": [1, None, -3, 4], "number": [1, 0.5, None, 2.25], "flag": [True, None, False, True],
+        "mixed": ["a", 1, True, None], "nothing": [None] * 4, "id": ["x", "y", "z", "w"], "big": [2**53 + 1, 0, 1, 2],
+    }  # fmt: skip
+    turns = (Message("user", "q"), Message("assistant", "a"))
+    rows = [Row(at + 1, f"{at}", None, turns, {name: held[name][at] for name in held}) for at in range(4)]
+    project.add_rows("pool", "", SourceInfo("/data/a.jsonl", "aa", 9, "jsonl", {"schema": "chat", "fields": {}}), rows)
+    names = [name for name in held if name != "id"]
+    for container in CONTAINERS:
+        out = tmp_path / f"out.{container}"
+        export(project, save(project, range(4)), out, plan=plan("chat", container, columns=tuple(names)))
+        records = loaded(out, container)["train"].to_list()
+        found = {name: [record[name] for record in records] for name in names}
+        assert found == {**{name: held[name] for name in names}, "mixed": ["a", "1", "true", None]}
+    with pytest.raises(EngineError, match="Two fields would be called id"):
+        export(project, save(project, [0]), tmp_path / "x", plan=plan("chat", columns=("field:id",)))

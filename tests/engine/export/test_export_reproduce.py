@@ -91,6 +91,8 @@ def test_what_changed_is_named_and_nothing_is_written(made, tmp_path):
     for path, message in (
         (edited("newer", format_version=3), "reads up to 2"),
         (edited("rows", rows=wrong_rows), "1 of the .* rows are not the recorded ones"),
+        (edited("short", weights=[1.0]), "damaged: weights has not one value for each"),
+        (edited("empty", inputs=None), "damaged: it has no inputs"),
         (tmp_path / "o", "not readable JSON"),
         (inputs / "absent", "missing"),
     ):

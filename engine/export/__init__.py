@@ -1,1 +1,1 @@
-"""Writing a selection out and making it again: plan, forms, extra fields, splits, writers, manifest, card, reproduce."""
+"""Writing a selection out and making it again: plan, forms, extra fields, split, writers, manifest, card, reproduce."""

@@ -24,7 +24,7 @@ LICENCES = {
 }  # fmt: skip
 _LICENCE, _LANGUAGE = ("licence", "license"), ("language", "lang")
 _ESCAPED = {ord(c): "\\" + c for c in string.punctuation if c not in "&<>\"',.()-/;%"}
-_LONGEST = 80
+_TOLD = {"left_out": "guards", "filters": "only rows that pass", "keep": "of copies, keep the"}
 
 
 def card(manifest: Mapping[str, Any]) -> str:
@@ -50,10 +50,10 @@ def card(manifest: Mapping[str, Any]) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def escaped(text: object) -> str:
-    """Any value as Markdown that shows its characters and does nothing else, cut to one line of 80 characters."""
+def escaped(text: object, longest: int = 80) -> str:
+    """Any value as one line of Markdown that shows its characters and does nothing else, cut to `longest`."""
     line = "".join(c if c.isprintable() else " " for c in str(text))
-    short = line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    short = line if len(line) <= longest else line[: longest - 1] + "…"
     return html.escape(short.translate(_ESCAPED), quote=False)
 
 
@@ -141,7 +141,9 @@ def _choice(manifest: Mapping[str, Any]) -> Iterator[str]:
     spec, run = manifest["selection"]["spec"], manifest["run"]
     told = {k: v for k, v in spec.items() if k not in ("notes", "artifact", "rows") and v not in (None, "", [], {})}
     if told:
-        yield "\n".join(f"- {escaped(name)}: {escaped(_short(value))}" for name, value in told.items())
+        yield "\n".join(
+            f"- {escaped(_TOLD.get(name, name))}: {escaped(_short(value), 400)}" for name, value in told.items()
+        )
     if run is None:
         yield "The selection names no scoring run."
         return

@@ -33,8 +33,8 @@ def groups(facts: Facts, rows: np.ndarray, how: str) -> np.ndarray:
     near = _near(facts, rows)
     if how == "near-duplicates" and near is None:
         raise EngineError(
-            "No quality signals yet, so near-duplicates are not known: run `map` (or the checks of the pool) first, or "
-            "split by exact-duplicates. Nothing was written."
+            "The pool has not been checked yet, so near-duplicates are not known: run `signals` first, or split by "
+            "exact-duplicates. Nothing was written."
         )
     links = [same, *([] if near is None or how == "exact-duplicates" else [near])]
     if how == "cluster":

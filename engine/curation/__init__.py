@@ -1,1 +1,1 @@
-"""Looking at a pool and deciding: facts about its rows, columns, areas, filters, search, audits, agreement, sheets, changes."""
+"""Looking at a pool and deciding: facts, columns, areas, filters, search, audits, agreement, sheets, changes."""

@@ -20,6 +20,7 @@ from engine.store.texts import read_raw, read_texts
 
 FieldKind = Literal["text", "whole", "number", "flag", "nothing"]
 _WANTED = "wanted_rows"
+_PART = 10_000  # rows joined at once
 _CHOSEN = f"samples s JOIN {_WANTED} w ON w.row = s.row"
 
 
@@ -61,11 +62,21 @@ class ChosenTexts:
 
 
 def identities(con: duckdb.DuckDBPyConnection, rows: np.ndarray) -> tuple[list[str], list[str]]:
-    """The ids of the rows (own id where unique, else engine id) and the hashes of their contents."""
-    query = f"SELECT {_ID} AS id, s.hash AS hash FROM {_CHOSEN} {_CLASH} WHERE s.set_id = ? ORDER BY s.row"
-    with _registered(con, rows):
-        table = con.sql(query, params=[_pool(con)]).to_arrow_table()
-    return table.column("id").to_pylist(), table.column("hash").to_pylist()
+    """The ids of the rows (own id where unique, else engine id) and the hashes of their contents.
+
+    Asked for part by part: joined at once with a large pool, the rows take the memory of the pool's ids.
+    """
+    query = f"""SELECT {_ID} AS id, s.hash AS hash FROM {_CHOSEN} {_CLASH}
+        WHERE s.set_id = ? AND s.row BETWEEN ? AND ? ORDER BY s.row"""
+    ids: list[str] = []
+    hashes: list[str] = []
+    for start in range(0, len(rows), _PART):
+        part = rows[start : start + _PART]
+        with _registered(con, part):
+            table = con.sql(query, params=[_pool(con), int(part[0]), int(part[-1])]).to_arrow_table()
+        ids += table.column("id").to_pylist()
+        hashes += table.column("hash").to_pylist()
+    return ids, hashes
 
 
 def content_keys(con: duckdb.DuckDBPyConnection, rows: np.ndarray) -> pa.Table:

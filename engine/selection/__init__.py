@@ -1,1 +1,1 @@
-"""Choosing rows: sizes, who may go in, strategies by score, weights; submodular choice by similarity kernels."""
+"""Choosing rows: budgets and quotas, who may go in, strategies by score, weights; submodular choice by kernels."""

@@ -1,10 +1,11 @@
 """Which rows to hold back so that every minimum can be met, and what is missing where it cannot.
 
 Notation as in `account` and `quotas`; a *cell* is the set of the groups a row is in, so that rows of one cell are alike
-to the quotas. With minimums on one column each group holds its own best rows. With minimums or caps on more columns and
-a budget of rows, how many rows of each cell suffice is a small integer program over the cells, solved exactly. With a
-budget of tokens or words and quotas on more columns rows are gathered one minimum after the other, scarcest first: that
-may overlook a way there is, and the error says so. Pure functions of arrays.
+to the quotas. With minimums on one column each group holds its own best rows, or where the budget is of tokens or words
+its cheapest. With minimums or caps on more columns and a budget of rows, how many rows of each cell suffice is a small
+integer program over the cells, solved exactly. With a budget of tokens or words and quotas on more columns, or minimums
+that are shares of it, rows are gathered one minimum after the other, scarcest first: that may overlook a way there is,
+and the error says so. Pure functions of arrays.
 """
 
 from dataclasses import replace
@@ -126,11 +127,24 @@ def _gathered(limits: Limits, inside: np.ndarray, order: np.ndarray, costs: np.n
         if not want:
             continue
         own = own[account.may(own)]
+        if group.least_cost > spent:
+            own, want = _pruned(own[:want], sizes, group.least_cost - spent, max(0, group.least - rows))
         picked = account.fill(own[:want]) if len(limits.member) == 1 else _first(account, own, want)
         found.append(picked)
     held = np.concatenate([np.zeros(0, np.int64), *found])
     _check_caps(limits, np.concatenate([inside, held]), costs)
     return held
+
+
+def _pruned(rows: np.ndarray, sizes: np.ndarray, cost: int, least: int) -> tuple[np.ndarray, int]:
+    """The rows without those that neither `cost` nor `least` rows need, the most expensive left out first; how many."""
+    over, count, kept = int(sizes[rows].sum()) - cost, len(rows), []
+    for row in reversed(rows.tolist()):
+        if sizes[row] <= over and count > least:
+            over, count = over - int(sizes[row]), count - 1
+        else:
+            kept.append(row)
+    return np.array(kept[::-1], np.int64), len(kept)
 
 
 def _first(account: Account, rows: np.ndarray, want: int) -> np.ndarray:
@@ -159,7 +173,8 @@ def _check_total(budget: int, limits: Limits, inside: np.ndarray, held: np.ndarr
     rows = np.concatenate([inside, held])
     spent = len(rows) if costs is None else int(costs[rows].sum())
     if spent > budget:
-        several = " (at the least that was found)" if len(limits.member) > 1 else ""
+        rounded = len(limits.member) > 1 or any(group.least_cost for group in limits.groups)
+        several = " (at the least that was found)" if rounded else ""
         approved = f" and the {len(inside):,} approved rows" if len(inside) else ""
         raise EngineError(
             f"The minimums{approved} need {spent:,}{several}, {spent - budget:,} more than the budget of {budget:,}. "

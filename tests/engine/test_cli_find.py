@@ -11,7 +11,7 @@ from engine.store import artifacts
 from engine.store.project import Project
 from engine.store.records import MapRecord
 
-ROWS = [("Name a river", "The \x1b[31m Elbe\u202e"), ("Name two rivers", "The Elbe and the Rhine"), ("Add 2", "It is 4")]
+ROWS = [("Name a river", "The \x1b[31m Elbe\u202e"), ("Name two rivers", "The Elbe and the Rhine"), ("Add 2", "4")]
 
 
 @pytest.fixture

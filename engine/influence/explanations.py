@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from engine.errors import EngineError
 
@@ -137,6 +136,8 @@ def weak_regions(
     values, labels = values[good], labels[good]
     if not len(values):
         return ()
+    from scipy.stats import rankdata  # it takes a second, and the Map page knows regions
+
     ranks, middle = rankdata(values), float(np.median(values))
     found = []
     for cluster in np.unique(labels[labels >= 0]):

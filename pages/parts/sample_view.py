@@ -9,7 +9,7 @@ import streamlit as st
 
 from engine.curation.signals import signals_of
 from engine.store.project import Project
-from pages.parts import filters, find_marks, reads
+from pages.parts import filters, find_marks, reads, signals_view
 from pages.parts.words import count, percent, plain, shorten
 
 LONGEST = 20_000
@@ -72,6 +72,8 @@ def _explanation(project: Project, row: int, name: str) -> str:
         return "The first of a group of near-duplicates." if first == row else f"Nearly the same as pool row {first:,}."
     if name == "leak" and signals is not None:
         return f"{percent(float(signals.leak[row]), 0)} of a target item's word sequences occur in it."
+    if name in described and described[name].group == "Personal data":
+        return f"{described[name].explanation} Here: {signals_view.personal_passages(project, row)}"
     return {
         filters.SURPRISING: "The model finds this response far less likely than those of similar samples: it may be "
         "wrong, belong to another prompt, or be right and unusual.",

@@ -22,7 +22,7 @@ from pages.parts.words import opened, percent, plain, shorten, visible
 
 LEAST = 0.1
 """Overlap below this is shared phrasing, not worth a look."""
-MOST_SETS, MOST_EXCERPTS, AROUND, LONGEST = 4, 4, 120, 20_000
+MOST_SETS, MOST_EXCERPTS, MOST_PASSAGES, AROUND, LONGEST = 4, 4, 5, 120, 20_000
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,17 @@ def _match(found: Signals, name: str, row: int) -> Match | None:
         return None
     least = LEAST if column.array.startswith("overlap") else float(column.threshold or 1)
     return Match(column, float(values[row]), int(items[row])) if values[row] >= least else None
+
+
+def personal_passages(project: Project, row: int) -> str:
+    """The personal data that a sample holds, as it stands there; not escaped."""
+    from engine.data.personal import matches as found_in  # its numbering plans take a moment to load
+
+    stored = reads.sample(project, row)
+    text = f"{prompt_text(stored.messages)}\n{response_text(stored.messages)}"[:LONGEST]
+    found = list(dict.fromkeys(visible(shorten(passage, 40)) for _, passage in found_in(text)))
+    more = f" and {len(found) - MOST_PASSAGES:,} more" if len(found) > MOST_PASSAGES else ""
+    return ", ".join(found[:MOST_PASSAGES]) + more
 
 
 def passages(project: Project, row: int) -> bool:

@@ -109,3 +109,14 @@ def test_hostile_passages_are_shown_as_text(
         live = re.sub(r"\\.", "", text.replace(":orange-background[", "").replace("**", ""))  # escaped signs do nothing
         assert not set(live.replace("]", "")) & set("![<`$*:~#"), live
         assert live.count("]") == text.count(":orange-background[")
+
+
+def test_a_sample_tells_which_personal_data_it_holds(pages: Any, make_project: Callable[..., Project]) -> None:
+    project = make_project(plane=False, run=False)
+    add(project, "pool", "", [("Who is she?", "Write to marie.dupont@orange.fr, she will answer.")])
+    check(project)
+    from pages.parts import sample_view
+
+    told = sample_view.sample_marks(project, 60)
+    assert set(told) == {"personal data", "e-mail address"}
+    assert all("Here: marie.dupont@orange.fr" in explanation for explanation in told.values())

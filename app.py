@@ -17,11 +17,13 @@ with errors_shown():
 with errors_shown():
     others = [path for path in paths.listed_projects() if str(path) != state.get("project")]
     if others:
-        st.subheader("Other projects" if project else "Your projects", anchor=False)
+        st.header("Other projects" if project else "Your projects", anchor=False)
         home.cards(others)
 
 with errors_shown():
-    st.subheader("Start something new", anchor=False)
+    if project is None and not others:
+        home.story()
+    st.header("Start something new", anchor=False)
     demo, new, existing = st.columns(3)
     home.demo(demo, first=project is None and not others)
     home.create(new)

@@ -14,7 +14,7 @@ with open_page(
 ) as project:
     running = job_panel.panels(project, ("score", "demo"))
 
-    st.subheader("New run", anchor=False)
+    st.header("New run", anchor=False)
     with st.container(border=True), errors_shown():
         config, name = score_form.form(project)
         if config is not None and not score_form.missing_target(project, config):

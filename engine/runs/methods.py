@@ -12,23 +12,23 @@ Method = Literal[
 Teacher = Literal["less", "delift", "delift-se", "selectit", "rds", "exact"]
 
 METHODS: dict[str, str] = {
-    "landmark": "Influence Distillation: exact gradients for a few landmark rows, propagated to the whole pool. "
+    "landmark": "Influence Distillation: exact gradients for a few landmark samples, propagated to the whole pool. "
     "Costs about half of exact scores, less with an early exit. The default.",
-    "exact": "The gradient of every row, unprojected, with its true norm. Costs the most: a forward and backward "
-    "pass for each row. For small pools, and to check the others.",
+    "exact": "The gradient of every sample, unprojected, with its true norm. Costs the most: a forward and backward "
+    "pass for each sample. For small pools, and to check the others.",
     "directional": "Exact inner products with the mean target gradients, from forward passes alone. Costs two for "
-    "each row and target set. For a single target set, and models that only run forward.",
-    "network": "NN-CIFT: a small network learns another method, its teacher, from a few labelled rows and "
-    "estimates all others. Costs the teacher on about 7 % of the rows. For dear teachers and large pools.",
-    "delift": "DELIFT: how much a row, shown as an example, helps the model to answer a target item. Costs a "
-    "forward pass for every pair of row and item. For small pools, or as the network's teacher.",
-    "delift-se": "DELIFT (SE): cosine of the sentence embeddings of row and item. Costs a pass of a small encoder "
-    "for each row, and no language model. For a first look, by topic alone.",
-    "less": "LESS: gradients in LoRA adapters along a warm-up; rows as Adam would step, items plain. Costs a "
-    "forward and backward pass for each row and epoch of the warm-up. For training with LoRA.",
-    "selectit": "SelectIT: the model itself rates each row, under several prompts; needs no target. Costs a "
-    "forward pass for each row and prompt. For general quality, with a model that follows instructions.",
-    "rds": "RDS+: cosine of the pooled hidden states of row and item. Costs one forward pass for each row. A "
+    "each sample and target set. For a single target set, and models that only run forward.",
+    "network": "NN-CIFT: a small network learns another method, its teacher, from a few labelled samples and "
+    "estimates all others. Costs the teacher on about 7 % of the samples. For costly teachers and large pools.",
+    "delift": "DELIFT: how much a sample, shown as an example, helps the model to answer a target item. Costs a "
+    "forward pass for every pair of sample and item. For small pools, or as the network's teacher.",
+    "delift-se": "DELIFT (SE): cosine of the sentence embeddings of sample and item. Costs a pass of a small encoder "
+    "for each sample, and no language model. For a first look, by topic alone.",
+    "less": "LESS: gradients in LoRA adapters along a warm-up; samples as Adam would step, items plain. Costs a "
+    "forward and backward pass for each sample and epoch of the warm-up. For training with LoRA.",
+    "selectit": "SelectIT: the model itself rates each sample, under several prompts; needs no target. Costs a "
+    "forward pass for each sample and prompt. For general quality, with a model that follows instructions.",
+    "rds": "RDS+: cosine of the pooled hidden states of sample and item. Costs one forward pass for each sample. A "
     "strong and cheap baseline, best with the strategy round-robin.",
     "random": "Seeded random scores: the baseline every method must beat. Costs nothing, and needs neither model "
     "nor target.",

@@ -29,11 +29,11 @@ def histogram(project: Project, view: View) -> None:
             x=(edges[:-1] + edges[1:]) / 2,
             y=counts,
             marker_color=TEAL,
-            hovertemplate="%{x:.4f}: %{y:,} rows<extra></extra>",
+            hovertemplate="%{x:.4f}: %{y:,} samples<extra></extra>",
         )
     )
     figure.add_vline(x=0, line_color=GREY, line_dash="dot")
-    figure.update_layout(**LAYOUT, height=240, xaxis_title=axis_title(view), yaxis_title="rows")
+    figure.update_layout(**LAYOUT, height=240, xaxis_title=axis_title(view), yaxis_title="samples")
     st.plotly_chart(figure, config=CONFIG, key=f"histogram_{view.record.name}_{view.column}")
 
 

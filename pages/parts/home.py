@@ -17,6 +17,18 @@ from pages.parts.words import plain
 
 FORBIDDEN = set('/\\:*?"<>|\0')
 LONGEST_NAME = 60
+STEPS = (
+    ("Pool", "bring in the samples to choose from, and some of the task to get better at"),
+    ("Score", "measure how much each sample helps that task"),
+    ("Map, Review, Compare", "see the pool as a whole, read the best and the worst, and decide"),
+    ("Select", "choose the subset, see who is in and why, have it approved"),
+    ("Export", "write it to a file, with a manifest that makes it reproducible"),
+)
+
+
+def story() -> None:
+    """The way from a pool to a file, for whoever opens the app for the first time."""
+    st.markdown("\n".join(f"{at}. **{page}**: {what}." for at, (page, what) in enumerate(STEPS, 1)))
 
 
 def current(project: Project) -> None:
@@ -25,8 +37,8 @@ def current(project: Project) -> None:
         _card(project, primary=True)
         if _demo_ready(project):
             st.caption("The demo is ready. It has labelled faults that no method was told of. What to look at:")
-            for fault, where in GUIDE.items():
-                st.markdown(f"- **{plain(fault.replace('-', ' ').capitalize())}.** {plain(where)}")
+            named = [(plain(fault.replace("-", " ").capitalize()), plain(where)) for fault, where in GUIDE.items()]
+            st.markdown("\n".join(f"- **{fault}.** {where}" for fault, where in named))
             with st.container(horizontal=True):
                 link("Map", "See the map")
                 link("Review", "Review the best and the worst")
@@ -35,7 +47,7 @@ def current(project: Project) -> None:
 def cards(folders: Sequence[Path]) -> None:
     """One card per project; a project that cannot be read says why and does not hide the others."""
     for folder in folders:
-        with st.container(border=True, key=f"home_{paths.project_reference(folder)}"), errors_shown():
+        with st.container(border=True, key=f"home_project_{paths.project_reference(folder)}"), errors_shown():
             _card(state.project(str(folder)), primary=False)
 
 
@@ -43,7 +55,7 @@ def demo(place: DeltaGenerator, *, first: bool) -> None:
     """One click from nothing to a scored and mapped pool."""
     with place.container(border=True, height="stretch"):
         st.markdown("**Demo**")
-        st.caption("Builds a small pool with known faults, scores it with the built-in model and maps it, in minutes.")
+        st.caption("A small pool with known faults, scored with the built-in model and mapped, in minutes.")
         if st.button("Build the demo", type="primary" if first else "secondary", key="home_demo"):
             with errors_shown():
                 made = Project.create(_free_folder("demo"))
@@ -55,6 +67,7 @@ def create(place: DeltaGenerator) -> None:
     """A new, empty project under the projects folder."""
     with place.container(border=True, height="stretch"), st.form("home_create", border=False, clear_on_submit=True):
         st.markdown("**New project**")
+        st.caption("An empty one, for a pool and targets of your own.")
         name = st.text_input("Name", max_chars=LONGEST_NAME, placeholder="maths-tutor")
         if st.form_submit_button("Create"):
             with errors_shown():
@@ -67,6 +80,7 @@ def open_existing(place: DeltaGenerator) -> None:
     """A project made from the command line, anywhere in the allowed folders."""
     with place.container(border=True, height="stretch"), st.form("home_open", border=False):
         st.markdown("**Open a project folder**")
+        st.caption("One that was made elsewhere, for instance from the command line.")
         typed = st.text_input("Folder", placeholder="/data/projects/maths-tutor")
         if st.form_submit_button("Open"):
             with errors_shown():

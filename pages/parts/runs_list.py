@@ -17,7 +17,7 @@ from pages.parts.words import count, duration, moment, plain, shorten
 
 def finished(project: Project) -> None:
     """The table of runs, and below it the one in view."""
-    st.subheader("Finished runs", anchor=False)
+    st.header("Finished runs", anchor=False)
     runs = reads.by_state(project, "runs")
     if not runs:
         empty("No run yet", "Set one up above and start it. With the built-in model nothing else is needed.")
@@ -33,7 +33,7 @@ def finished(project: Project) -> None:
 
 
 def detail(project: Project, view: View) -> None:
-    """One run: whether to trust it at all, how many rows have what kind of score, how far to trust them, how made."""
+    """One run: whether to trust it at all, what kinds of score there are, how far to trust them, how made."""
     st.caption(plain(run_choice.describe(view)))
     for verdict in trust.verdicts(view.record.method, view.scores.summary):
         trust.say(verdict)
@@ -85,7 +85,7 @@ def _line(run: Any) -> dict[str, Any]:
         "Method": score_methods.run_name(run.config, run.method),
         "Model": shorten(str(run.model), 40) or "–",
         "Targets": ", ".join(run.targets) or "–",
-        "Rows": run.rows,
+        "Samples": run.rows,
         "Spearman on the audit": trust,
         "Time": duration(sum(run.summary.get("phases", {}).values())) if run.summary.get("phases") else "–",
         "Created": moment(run.created),
@@ -99,14 +99,14 @@ def _counts(view: View) -> str:
              f"{counts.get('unscorable', 0):,} without a score"]  # fmt: skip
     numbers = {name: int(((view.scores.roles & bit) > 0).sum()) for bit, name in reads.ROLES.items()}
     roles = ", ".join(f"{number:,} {name}" for name, number in numbers.items() if number)
-    return f"{count(view.scores.covered, 'row')}: {', '.join(parts)}." + (f" Of these: {roles}." if roles else "")
+    return f"{count(view.scores.covered, 'sample')}: {', '.join(parts)}." + (f" Of these: {roles}." if roles else "")
 
 
 def _problems(view: View) -> None:
     problems = view.scores.summary.get("problems", {})
     if not problems:
         return
-    details = st.expander(f"Rows without a score ({len(problems):,})", key="run_problems", on_change="rerun")
+    details = st.expander(f"Samples without a score ({len(problems):,})", key="run_problems", on_change="rerun")
     if details.open:
         shown = [{"Pool row": int(row), "Reason": reason} for row, reason in list(problems.items())[:1000]]
         with details:

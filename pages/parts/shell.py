@@ -21,10 +21,17 @@ from pages.parts.mistakes import errors_shown
 from pages.parts.words import plain
 
 _HERE = Path(__file__).parent
-# the only styling beside the theme: less empty room at the sides, and sample text that may be long in a line
+# the only styling beside the theme: less empty room at the sides, sample text that may be long in a line, and small
+# text dark enough to be read by everyone (a contrast of 4.5 and more, in both themes)
 _STYLE = """<style>
 .stMainBlockContainer { padding-left: clamp(1rem, 3vw, 3rem); padding-right: clamp(1rem, 3vw, 3rem); }
 .stText { overflow-wrap: anywhere; }
+[data-testid="stCaptionContainer"] { opacity: 0.78; overflow-wrap: anywhere; }
+[data-testid="stTextInput"] [data-testid="stIconMaterial"] { opacity: 1; color: inherit; }
+[data-testid^="stBaseButton-primary"]:enabled, .stMultiSelect [data-baseweb="tag"] span {
+  color: light-dark(#ffffff, #0c1d1d) !important;
+}
+.js-plotly-plot .main-svg text { fill-opacity: 0.85 !important; opacity: 1 !important; }
 </style>"""
 Need = Literal["project", "pool", "targets", "run", "map"]
 PAGES = (
@@ -39,7 +46,7 @@ PAGES = (
     ("pages/8_Export.py", "Export", ":material/output:"),
 )
 _EMPTY: dict[Need, tuple[str, str, str]] = {
-    "project": ("No project is open", "Create one, or build the demo, on the Home page.", "Home"),
+    "project": ("No project is open", "Open or create one on the Home page, or build the demo there.", "Home"),
     "pool": ("This project has no samples yet", "Add a pool file first; everything else works on it.", "Pool"),
     "targets": ("This project has no target set yet", "Add the samples of the task you want to get better at.", "Pool"),
     "run": ("Nothing has been scored yet", "Score the pool first: one click with the built-in model.", "Score"),
@@ -76,7 +83,7 @@ def open_frame(title: str, purpose: str) -> Project | None:
         _author()
         if project is not None:
             job_panel.badge(project)
-    st.header(title, anchor=False)
+    st.title(title, anchor=False)
     st.caption(purpose)
     for kind, message in state.notices():
         {"success": st.success, "info": st.info, "warning": st.warning, "error": st.error}[kind](plain(message))
@@ -114,7 +121,7 @@ def _require_login() -> None:
     """Where `[auth]` is configured, every page asks for it before it shows anything."""
     if not (st.secrets.load_if_toml_exists() and "auth" in st.secrets) or st.user.get("is_logged_in"):
         return
-    st.header("Touchstone", anchor=False)
+    st.title("Touchstone", anchor=False)
     st.caption("This app asks you to sign in; your identity signs your decisions.")
     st.button("Sign in", type="primary", on_click=st.login)
     st.stop()

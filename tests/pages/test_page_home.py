@@ -70,3 +70,11 @@ def test_a_link_to_a_missing_project_is_told_once_and_opens_nothing(pages: Any) 
     assert len(test.error) == 1
     assert "project" not in test.query_params
     assert not test.run().error
+
+
+def test_projects_may_be_called_as_the_blocks_of_the_page_are(pages: Any, make_project: Callable[..., Project]) -> None:
+    for name in ("demo", "create", "open", "current"):
+        make_project(name, pool=False, targets=False)
+    test = pages.open("app.py")
+    assert not test.exception
+    assert {f"home_go_{name}" for name in ("demo", "create", "open", "current")} < {b.key for b in test.button}

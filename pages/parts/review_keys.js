@@ -7,6 +7,7 @@
 const CODES = { approve: 'approved', reject: 'rejected', skip: 'skipped', none: 'undecided' };
 const DECISIONS = { a: 'approve', x: 'reject', s: 'skip' };
 const ICONS = { approve: '✓', reject: '✕', skip: '→', none: '○' };
+const STORE = 'touchstone-review'; // in the tab's own storage
 const RETRY_MS = 3000; // what is not acknowledged by then is sent again
 const SLOW_MS = 1500; // from then on it is said that decisions are on their way
 const OWN_ARROWS = '[role=radio],[role=slider],[role=tab],[role=listbox],[role=combobox],[role=grid],canvas,select';
@@ -68,12 +69,15 @@ class Desk {
     this.list = null;
     this.at = 0;
     this.n = 0;
+    this.recall();
     this.build(parent);
     this.onKey = (event) => this.key(event);
     this.onLeave = (event) => {
       if (this.pending.length) event.preventDefault();
     };
     this.onPoint = () => this.flush();
+    this.onClick = (event) => this.hold(event);
+    document.addEventListener('click', this.onClick, true);
     document.addEventListener('keydown', this.onKey);
     document.addEventListener('pointerdown', this.onPoint, true);
     document.addEventListener('visibilitychange', this.onPoint);
@@ -83,6 +87,7 @@ class Desk {
   destroy() {
     document.removeEventListener('keydown', this.onKey);
     document.removeEventListener('pointerdown', this.onPoint, true);
+    document.removeEventListener('click', this.onClick, true);
     document.removeEventListener('visibilitychange', this.onPoint);
     window.removeEventListener('beforeunload', this.onLeave);
     clearTimeout(this.retry);
@@ -229,7 +234,13 @@ class Desk {
     const acknowledged = data.ack?.[this.client] ?? 0;
     if (acknowledged > this.acknowledged) this.underway = false;
     this.acknowledged = acknowledged;
+    const waited = this.pending.length;
     this.pending = this.pending.filter((event) => event.seq > acknowledged);
+    if (this.pending.length !== waited) this.remember();
+    if (!this.pending.length && this.leaving) {
+      this.leaving.click();
+      this.leaving = null;
+    }
     if (data.list !== this.list) {
       this.samples.clear();
       this.trail = [];
@@ -363,7 +374,38 @@ class Desk {
 
   push(event) {
     this.pending.push({ seq: ++this.seq, list: this.list, ...event });
+    this.remember();
     this.settle();
+  }
+
+  // A change of page makes Streamlit drop what is on its way: a link is followed once everything is acknowledged.
+  hold(event) {
+    const link = event.composedPath().find((node) => node instanceof Element && node.matches('a[href]'));
+    if (!link || !this.pending.length || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    this.leaving = link;
+    this.say('Saving before leaving …', 'slow');
+    this.flush();
+  }
+
+  // What is not acknowledged outlives a reload or the browser's back button: the next desk of this tab sends it.
+  remember() {
+    try {
+      if (!this.pending.length) sessionStorage.removeItem(STORE);
+      else sessionStorage.setItem(STORE, JSON.stringify({ client: this.client, seq: this.seq, pending: this.pending }));
+    } catch {
+      // no storage here: then only a desk that stays keeps them
+    }
+  }
+
+  recall() {
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(STORE) ?? 'null');
+      if (kept?.pending?.length) Object.assign(this, kept);
+    } catch {
+      // unreadable: nothing is recalled
+    }
   }
 
   // Whoever points at something else, or leaves, may be gone before the answer: what waits is sent at once.

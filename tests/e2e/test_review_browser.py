@@ -87,6 +87,11 @@ def test_no_key_is_lost_and_each_goes_to_the_sample_in_view(watched: Watched, se
     expect(page.locator(".desk .source")).to_contain_text(f"id {last} ")
     saved(project, page, KEYS + 10)
     assert project.decisions()[entry.row] == 0
+    for _ in range(3):
+        page.keyboard.press("s")
+    page.locator("[data-testid=stSidebar] a", has_text="Select").click()  # at once: it waits for what is on its way
+    expect(page.get_by_role("heading", name="Select", exact=True)).to_be_visible()
+    saved(project, page, KEYS + 13)
 
 
 def test_hostile_text_is_shown_as_text(watched: Watched, server: Server, project: Project) -> None:

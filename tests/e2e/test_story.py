@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from engine.store.decisions import DECISIONS
+from engine.store.decisions import DECISIONS, DecisionEntry
 from engine.store.project import Project
 from tests.e2e.conftest import Server, Watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 BUILD_MS = 400_000
-READING_MS = 2_000  # a person reads a sample before deciding; a key pressed while the page is still drawn goes nowhere
+SAVED_MS = 15_000  # the next sample is shown at once; the decision is in the log soon after
 expect.set_options(timeout=30_000)
 
 
@@ -65,6 +65,16 @@ def lasso(page: Page) -> None:
     page.mouse.up()
 
 
+def logged(project: Project, page: Page, decisions: list[str]) -> list[DecisionEntry]:
+    """The latest entries of the log, newest first, once they are these decisions."""
+    for _ in range(SAVED_MS // 100):
+        found = project.decision_log(limit=len(decisions))
+        if [entry.decision for entry in found] == decisions:
+            return found
+        page.wait_for_timeout(100)
+    raise AssertionError([entry.decision for entry in found])
+
+
 def test_from_the_demo_to_an_exported_file(watched: Watched, server: Server, demo: Path) -> None:
     page = watched.page
     page.goto(f"{server.address}/?project=demo")
@@ -87,16 +97,15 @@ def test_from_the_demo_to_an_exported_file(watched: Watched, server: Server, dem
     open_step(page, "Review")
     page.get_by_role("button", name="Lasso on the map").click()
     expect(page.get_by_text(f"1 of {total:,} samples")).to_be_visible()
-    page.wait_for_timeout(READING_MS)
+    expect(page.get_by_text("Duplicates and neighbours")).to_be_visible()
     picture(page, "review")
     for key, place in (("a", 2), ("x", 3), ("s", 4)):
         page.keyboard.press(key)
-        expect(page.get_by_text(re.compile(f"^{place} of "))).to_be_visible()
-        page.wait_for_timeout(READING_MS)
-    decided = project.decision_log(limit=3)
-    assert [entry.decision for entry in decided] == ["skip", "reject", "approve"]
+        expect(page.get_by_text(re.compile(f"^{place} of .* samples$"))).to_be_visible()
+    decided = logged(project, page, ["skip", "reject", "approve"])
     page.keyboard.press("u")
-    expect(page.get_by_text(re.compile("^3 of "))).to_be_visible()
+    expect(page.get_by_text(re.compile("^3 of .* samples$"))).to_be_visible()
+    expect(page.get_by_text(re.compile("^Undone: your latest decision"))).to_be_visible()
     assert project.decisions()[decided[0].row] == DECISIONS["none"] or decided[0].row in rejected
 
     open_step(page, "Select")

@@ -13,6 +13,7 @@ from engine.export.extras import WEIGHT, gather
 from engine.export.forms import SHAPES, splits_of
 from engine.export.plan import Plan
 from engine.export.writers import json_line
+from engine.runs.token_counts import kept_counts
 from engine.store.project import Project
 from engine.store.selections import Selection
 from pages.parts import reads
@@ -44,8 +45,7 @@ class _First:
 def preview(project: Project, selection: Selection, plan: Plan) -> None:
     """How many samples, how long, and the first ones as they will be written."""
     lengths = reads.column(project, "words")[selection.rows]
-    tokens = selection.spec.get("tokens")
-    told = f", {tokens:,} tokens" if isinstance(tokens, int) else ""
+    told = _tokens(project, selection)
     st.caption(plain(f"{count(len(selection.rows), 'sample')}, {int(lengths.sum()):,} words{told} in all."))
     lines, content, notes = _lines(project, selection, plan)
     for note in notes:
@@ -54,6 +54,16 @@ def preview(project: Project, selection: Selection, plan: Plan) -> None:
     st.caption(f"The first {len(lines)} as they will be written:" if len(lines) > 1 else "As it will be written:")
     for line in lines:
         st.code(shorten(line, SHOWN), language=None, wrap_lines=True)
+
+
+def _tokens(project: Project, selection: Selection) -> str:
+    """The tokens of the subset by its run's model, where they were counted."""
+    run = next((record for record in reads.by_state(project, "runs") if record.name == selection.run), None)
+    counted = None if run is None else kept_counts(project, run)
+    if counted is None:
+        return ""
+    known = selection.rows[selection.rows < len(counted.counts)]
+    return f", {int(counted.counts[known].sum()):,} tokens" if len(known) == len(selection.rows) else ""
 
 
 def _lines(project: Project, selection: Selection, plan: Plan) -> tuple[list[str], Content, Sequence[str]]:

@@ -65,7 +65,7 @@ def test_every_command_says_what_it_does(command: str, capsys: pytest.CaptureFix
         (["score", "P"], "--method"),
         (["map", "P", "--features", "guess"], "must be one of: auto, hidden, sentence"),
         (["select", "P", "--run", "r", "--size", "5", "--name", "s", "--strategy", "best"], "top, round-robin"),
-        (["export", "P", "s", "o", "--format", "csv"], "original, chat, alpaca, parquet, hf"),
+        (["export", "P", "s", "o", "--format", "csv"], "original, chat, sharegpt, alpaca, prompt-completion"),
         (["decide", "P", "maybe"], "at least one ID"),
         (["decide", "P", "row-1", "maybe"], "approve, reject, skip"),
         (["bake"], "No such command 'bake'"),

@@ -58,12 +58,17 @@ def preview(project: Project, selection: Selection, plan: Plan) -> None:
 
 def _tokens(project: Project, selection: Selection) -> str:
     """The tokens of the subset by its run's model, where they were counted."""
+    key = (selection.name, selection.version)
+    total = reads.by_stamp(project, "tokens of a selection", lambda: _total(project, selection), *key)
+    return "" if total is None else f", {total:,} tokens"
+
+
+def _total(project: Project, selection: Selection) -> int | None:
     run = next((record for record in reads.by_state(project, "runs") if record.name == selection.run), None)
     counted = None if run is None else kept_counts(project, run)
-    if counted is None:
-        return ""
-    known = selection.rows[selection.rows < len(counted.counts)]
-    return f", {int(counted.counts[known].sum()):,} tokens" if len(known) == len(selection.rows) else ""
+    if counted is None or selection.rows[-1] >= len(counted.counts):
+        return None
+    return int(counted.counts[selection.rows].sum())
 
 
 def _lines(project: Project, selection: Selection, plan: Plan) -> tuple[list[str], Content, Sequence[str]]:

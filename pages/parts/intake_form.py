@@ -37,6 +37,8 @@ class Source:
 
 def form(project: Project) -> None:
     """The whole of adding: where to, from where, preview, add."""
+    if st.session_state.pop("intake_added", False):  # set, not dropped: a browser keeps a field nobody sets
+        st.session_state.update(intake_path="", intake_name="")
     role = st.segmented_control(
         "Add to", list(ROLES), format_func=ROLES.__getitem__, default="pool", required=True, key="intake_role"
     )
@@ -184,7 +186,7 @@ def _add(project: Project, role: str, name: str, source: Source, mapping: Mappin
     uploads.forget(Path(source.location))
     state.notify(outcome(source.label, role, name, report), "info" if report.already else "success")
     st.session_state["intake_round"] = st.session_state.get("intake_round", 0) + 1
-    st.session_state.pop("intake_path", None)
+    st.session_state["intake_added"] = True
     st.rerun()
 
 

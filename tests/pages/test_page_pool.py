@@ -56,6 +56,8 @@ def test_a_target_set_needs_a_name(pages: Any, make_project: Callable[..., Proje
     test.button(key="intake_add").click().run()
     assert not test.exception
     assert {t.name: t.rows for t in project.targets()} == {"sums": 5}
+    left = [test.text_input(key=key).value for key in ("intake_path", "intake_name")]
+    assert left == ["", ""], "what was added stays in the fields and would be offered again"
 
 
 def test_owned_data_needs_no_name_and_is_no_target(

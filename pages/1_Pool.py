@@ -6,10 +6,10 @@ from pages.parts import intake_form, pool_tables, signals_block
 from pages.parts.mistakes import errors_shown
 from pages.parts.shell import link, open_page
 
+signals_block.leave()
 with open_page(
     "Pool", "Bring in the samples to choose from, and target sets: samples of the task to get better at."
 ) as project:
-    signals_block.leave()
     pool_tables.figures(project)
 
     st.subheader("Add samples", anchor=False)

@@ -131,7 +131,7 @@ def look(part: Filter, title: str) -> None:
 
 
 def leave() -> None:
-    """Go to Review if a signal was chosen to be looked at; called where the page begins."""
+    """Go to Review if a signal was chosen to be looked at; called before the page opens, which would tell it here."""
     if st.session_state.pop("ts_signals_look", False):
         st.switch_page(next(path for path, name, _ in PAGES if name == "Review"))
 

@@ -56,6 +56,7 @@ def test_what_was_found_is_counted_and_looked_at(pages: Any, make_project: Calla
     test.button(key="signals_look_refusal").click().run()
     assert not test.exception
     assert [f.values for f in test.session_state["ts_filters"]] == [("refusal",)]
+    assert [i.value for i in test.info if "Filtered by" in i.value], "Review tells what it was opened with"
     add(project, "heldout", "exam", [("Some question?", "Some answer.")])
     test = pages.open("1_Pool.py", project)
     assert "held-out file exam was added" in test.warning[0].value.replace("\\", "")

@@ -12,7 +12,7 @@ with open_page(
 ) as project:
     pool_tables.figures(project)
 
-    st.subheader("Add samples", anchor=False)
+    st.header("Add samples", anchor=False)
     with st.container(border=True):
         intake_form.form(project)
 

@@ -36,5 +36,5 @@ with open_page(
     with right:
         map_view.actions(project, found)
         map_view.panel(project, view)
-    st.subheader("Distributions", anchor=False)
+    st.header("Distributions", anchor=False)
     histograms.panel(project, view, key="map")

@@ -31,7 +31,7 @@ with open_page(
         empty("The two runs have no sample in common here", "Choose another pair, or remove a filter.")
         kept.keep("compare_", str(project.path))
         st.stop()
-    st.subheader(comparison.title(one, two), anchor=False)
+    st.header(comparison.title(one, two), anchor=False)
     comparison.figures(figures)
     blocks = {
         "Samples": lambda: comparison_samples.explore(project, pair, one, two),

@@ -43,6 +43,6 @@ with open_page(
                             block(project, view, proposal)
                 select_view.save(project, view, proposal)
 
-    st.subheader("Saved selections", anchor=approval.ANCHOR)
+    st.header("Saved selections", anchor=approval.ANCHOR)
     with errors_shown():
         approval.desk(project)

@@ -24,6 +24,6 @@ with open_page(
             export_result.write(project, selection, asked)
     with errors_shown():
         export_result.written(project)
-    st.subheader("Exports of this project", anchor=False)
+    st.header("Exports of this project", anchor=False)
     export_result.earlier(project)
     merging_view.block(project)

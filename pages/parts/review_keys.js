@@ -199,7 +199,7 @@ class Desk {
         const turn = element('article', 'turn');
         const body = element('div', text ? 'text' : 'text none', found ? '' : text || '(empty)');
         (found ?? []).forEach((part, at) => body.append(at % 2 ? element('mark', '', part) : part));
-        turn.append(element('h4', '', label), body);
+        turn.append(element('h2', '', label), body);
         parts.push(turn);
       }
       if (shown.fields.length) parts.push(this.fieldsOf(shown));

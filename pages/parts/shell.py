@@ -27,11 +27,10 @@ _STYLE = """<style>
 .stMainBlockContainer { padding-left: clamp(1rem, 3vw, 3rem); padding-right: clamp(1rem, 3vw, 3rem); }
 .stText { overflow-wrap: anywhere; }
 [data-testid="stCaptionContainer"] { opacity: 0.78; overflow-wrap: anywhere; }
-[data-testid="stTextInput"] [data-testid="stIconMaterial"] { opacity: 1; color: inherit; }
-[data-testid^="stBaseButton-primary"]:enabled, .stMultiSelect [data-baseweb="tag"] span {
+[data-testid^="stBaseButton-primary"]:enabled, [data-testid="stMultiSelect"] :is([data-tag], [data-tag] *) {
   color: light-dark(#ffffff, #0c1d1d) !important;
 }
-.js-plotly-plot .main-svg text { fill-opacity: 0.85 !important; opacity: 1 !important; }
+.js-plotly-plot .main-svg text:not(.hoverlayer text) { fill: currentColor !important; fill-opacity: 0.8 !important; }
 </style>"""
 Need = Literal["project", "pool", "targets", "run", "map"]
 PAGES = (

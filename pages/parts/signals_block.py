@@ -26,7 +26,7 @@ Line = tuple[SignalColumn, int, int]
 
 def block(project: Project) -> None:
     """Everything about signals: progress, what was found, and the check itself."""
-    st.subheader("Signals", anchor=False)
+    st.header("Signals", anchor=False)
     if reads.pool_size(project) == 0:
         st.caption("Once the pool has samples, they are checked here for copies, leaks, empty answers and more.")
         return

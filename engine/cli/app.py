@@ -4,6 +4,7 @@ A user's mistake is one readable message on stderr; anything that is no `EngineE
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,21 @@ from engine.errors import EngineError
 
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__mro__[2]  # `ClickException` of the copy of click that typer carries
 HELP = "Find out which samples of an instruction-tuning pool help a target task, decide, and export the subset."
+# each adds its commands, in this order
+MODULES = (
+    "approving",
+    "checking",
+    "choosing",
+    "comparing",
+    "data",
+    "exporting",
+    "finding",
+    "merging",
+    "running",
+    "tagging",
+    "trusting",
+    "watching",
+)
 
 app = typer.Typer(
     help=HELP,
@@ -31,36 +47,8 @@ def _touchstone() -> None:
 
 def run(words: list[str]) -> int:
     """Run one command; returns its exit status and lets `EngineError` and `KeyboardInterrupt` through."""
-    # each adds its commands
-    from engine.cli import (
-        approving,
-        checking,
-        choosing,
-        comparing,
-        data,
-        exporting,
-        finding,
-        merging,
-        running,
-        tagging,
-        trusting,
-        watching,
-    )
-
-    _ = (
-        approving,
-        checking,
-        choosing,
-        comparing,
-        data,
-        exporting,
-        finding,
-        merging,
-        running,
-        tagging,
-        trusting,
-        watching,
-    )
+    for module in MODULES:
+        import_module(f"engine.cli.{module}")
     try:
         status = typer.main.get_command(app).main(words, prog_name="python -m engine", standalone_mode=False)
     except typer.Abort:

@@ -27,6 +27,8 @@ LONGEST_LINK = 6000
 _OF_NUMBERS = {"lasso", "box", "score", "rank", "words", "cluster", "decision", "status", "number"}
 _LEAST = {"lasso": 6, "box": 4, "score": 2, "rank": 2, "words": 2, "number": 2}
 _RANGES = {"score", "words", "rank", "number"}
+_OF_CODES = {"cluster", "decision", "status"}
+_LARGEST, _LARGEST_CODE = 1e300, 2**31
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Filter:
             raise EngineError(f"unknown filter {self.kind!r}; nothing was filtered")
         if not all(value is None or isinstance(value, int | float | str) for value in self.values):
             raise EngineError("a filter's values must be numbers or texts; nothing was filtered")
-        if self.kind in _OF_NUMBERS and any(isinstance(value, str) for value in self.values):
-            raise EngineError(f"a {self.kind} filter takes numbers; nothing was filtered")
+        if self.kind in _OF_NUMBERS and not all(_meant(self.kind, value) for value in self.values):
+            raise EngineError(f"a {self.kind} filter takes numbers of its kind; nothing was filtered")
         least = _LEAST.get(self.kind, 1)
         if len(self.values) < least or (self.kind == "lasso" and len(self.values) % 2):
             raise EngineError(f"a {self.kind} filter with {len(self.values)} values says nothing; nothing was filtered")
@@ -64,6 +66,18 @@ class Filter:
         if self.kind == "similar":
             return ("similar", "")
         return ("area", "") if self.kind in {"lasso", "box"} else (self.kind, self.subject)
+
+
+def _meant(kind: str, value: Any) -> bool:
+    """Whether a filter of numbers can hold this value: finite, whole for a code, None only where a range is open."""
+    if value is None:
+        return kind in _RANGES
+    if isinstance(value, str) or not -_LARGEST <= value <= _LARGEST:  # not a number is within no bounds
+        return False
+    if kind not in _OF_CODES:
+        return True
+    known = kind != "decision" or int(value) in columns.DECISION_OF
+    return known and abs(value) < _LARGEST_CODE and value == int(value)
 
 
 def describe(part: Filter, clusters: Sequence[str] = ()) -> str:

@@ -7,6 +7,7 @@ one row stays, by `keep` (`signals.Keep`). Rows that a guard's source does not c
 signal, and knows nothing of approvals: whoever chooses puts approved rows in all the same.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,11 +41,12 @@ def guard_of(text: str, names: Sequence[str]) -> Guard:
     name, equals, number = text.rpartition("=")
     if equals and name in names:
         try:
-            return Guard(name, float(number))
-        except ValueError as error:
-            raise EngineError(
-                f"The guard {text!r} has no readable threshold; write {name}=0.5. Nothing was selected."
-            ) from error
+            threshold = float(number)
+        except ValueError:
+            threshold = math.nan
+        if not math.isfinite(threshold):
+            raise EngineError(f"The guard {text!r} has no readable threshold; write {name}=0.5. Nothing was selected.")
+        return Guard(name, threshold)
     there = ", ".join(names)
     raise EngineError(f"There is no guard {text!r}. There are: {there}. Nothing was selected.")
 
@@ -62,12 +64,18 @@ def barred(
 def barred_by(facts: Facts, text: str, *, keep: signals.Keep, run: str, column: str) -> np.ndarray:
     """bool (n,): the rows that one guard leaves out."""
     guard = guard_of(text, known(facts))
+    if guard.threshold is not None and not _by_number(facts, guard.name):
+        raise EngineError(f"The guard {guard.name} is a mark and has no threshold. Nothing was selected.")
     if guard.name in OF_RUNS:
-        if guard.threshold is not None:
-            raise EngineError(f"The guard {guard.name} is a mark and has no threshold. Nothing was selected.")
         return marks.whole(marks.marked(facts, guard.name), facts.n)
     thresholds = {} if guard.threshold is None else {guard.name: guard.threshold}
     return signals.left_out(facts, [guard.name], keep=keep, run=run, column=column, thresholds=thresholds)
+
+
+def _by_number(facts: Facts, name: str) -> bool:
+    """Whether a guard goes by a number that a threshold can be set on; groups of copies do not."""
+    found = signals.signals_of(facts).columns.get(name)
+    return found is not None and found.threshold is not None and name not in signals.COPIES
 
 
 def thresholds(facts: Facts, guards: Sequence[str]) -> dict[str, float]:

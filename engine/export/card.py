@@ -77,7 +77,7 @@ def _front(manifest: Mapping[str, Any]) -> str:
             lines.append(f"license_name: {json.dumps(_single(makeup, _LICENCE))}")
     languages = _languages(makeup)
     if languages:
-        lines += ["language:", *(f"- {code}" for code in languages)]
+        lines += ["language:", *(f"- {json.dumps(code)}" for code in languages)]  # bare, YAML reads no as false
     lines += ["task_categories:", "- text-generation", "tags:", "- instruction-tuning", "- touchstone"]
     lines += [f"- {plan['form']}", "size_categories:", f"- {size}"]
     return "\n".join(["---", *lines, "---"])

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from engine.store.records import now
 FORMAT, FORMAT_VERSION = "touchstone-decisions", 1
 _CODES = set(DECISIONS.values())
 _ROWS_A_LINE = 1000
+_MOST_COPIES = 2**31
 _COPY = "row_number() OVER (PARTITION BY s.hash, s.own_id ORDER BY s.row) - 1"
 
 
@@ -185,16 +187,19 @@ def read_decisions(path: str | Path) -> Log:
     try:
         with Path(path).expanduser().open(encoding="utf-8") as stream:
             lines = [json.loads(line) for line in stream]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EngineError(f"{path} cannot be read as a file of decisions ({error}). Nothing was changed.") from error
     head = lines[0] if lines and isinstance(lines[0], dict) else {}
     if head.get("format") != FORMAT:
         raise EngineError(f"{path} is no file of decisions. Nothing was changed.")
-    if head.get("format_version", 0) > FORMAT_VERSION:
+    version = head.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise EngineError(f"{path} is damaged: its head names no format. Nothing was changed.")
+    if version > FORMAT_VERSION:
         raise EngineError(f"{path} was written by {head.get('made_by')}, a newer one. Update; nothing was changed.")
     try:
         log = _parsed(str(head.get("project", "")), lines[1:])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise EngineError(f"{path} is damaged ({error}). Nothing was changed.") from error
     if [len(log.rows), len(log.batches), len(log.tags)] != [head.get(n) for n in ("rows", "batches", "tags")]:
         raise EngineError(f"{path} is cut off: it holds less than its head says. Nothing was changed.")
@@ -206,24 +211,50 @@ def _parsed(project: str, lines: list[dict[str, Any]]) -> Log:
     batches: list[Batch] = []
     tags: list[TagBatch] = []
     for line in lines:
-        rows += [(str(h), None if own is None else str(own), int(copy)) for h, own, copy in line.get("rows", ())]
+        _check(isinstance(line, dict), "a line")
+        rows += [_row(entry) for entry in line.get("rows", ())]
         if "batch" in line:
             b = line["batch"]
-            codes, places = np.asarray(b["decisions"], np.int8), np.asarray(b["rows"], np.int64)
+            codes, places = _whole(b["decisions"]).astype(np.int8), _whole(b["rows"])
             _check(len(codes) == len(places) and set(codes.tolist()) <= _CODES, "a batch's decisions")
-            key, made, by, kind = (str(b[name]) for name in ("key", "made", "by", "kind"))
+            key, made, by, kind, note = (_text(b[name]) for name in ("key", "made", "by", "kind", "note"))
+            made = _moment(made)
             _check(bool(by.strip()) and kind in ("decide", "undo"), "a batch's author or kind")
-            back = None if b["undoes"] is None else str(b["undoes"])
-            batches.append(Batch(key, made, by, kind, back, str(b["note"]), places, codes))
+            back = None if b["undoes"] is None else _text(b["undoes"])
+            batches.append(Batch(key, made, by, kind, back, note, places, codes))
         if "tag" in line:
             t = line["tag"]
-            _check(t["kind"] in ("add", "remove") and bool(str(t["by"]).strip()), "a tag's author or kind")
-            tags.append(
-                TagBatch(str(t["made"]), str(t["by"]), str(t["tag"]), t["kind"], np.asarray(t["rows"], np.int64))
-            )
+            made, by, tag, kind = (_text(t[name]) for name in ("made", "by", "tag", "kind"))
+            _check(kind in ("add", "remove") and bool(by.strip()), "a tag's author or kind")
+            tags.append(TagBatch(_moment(made), by, tag, kind, _whole(t["rows"])))
     for held in (*(b.rows for b in batches), *(t.rows for t in tags)):
         _check(not len(held) or (held.min() >= 0 and held.max() < len(rows)), "a row's place")
     return Log(project, rows, batches, tags)
+
+
+def _row(entry: Any) -> tuple[str, str | None, int]:
+    text, own, copy = entry
+    _check(isinstance(copy, int) and 0 <= copy < _MOST_COPIES, "a row's copy")
+    return _text(text), None if own is None else _text(own), copy
+
+
+def _text(value: Any) -> str:
+    _check(isinstance(value, str), f"{str(value)[:40]!r} in place of a text")
+    value.encode()  # half a character is refused: nothing could keep or show it
+    return str(value)
+
+
+def _moment(text: str) -> str:
+    """A moment in UTC, spelt as `now` does, so that the later of two is the larger text."""
+    found = datetime.fromisoformat(text)
+    _check(found.tzinfo is not None, "a time without its zone")
+    return found.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _whole(values: Any) -> np.ndarray:
+    """int64 (r,) of a list of whole numbers."""
+    _check(isinstance(values, list) and all(type(value) is int for value in values), "a list of whole numbers")
+    return np.asarray(values, np.int64)
 
 
 def _check(good: bool, what: str) -> None:

@@ -75,6 +75,17 @@ def test_an_unknown_column_is_one_error(project: Project, name: str) -> None:
             read(facts, name)
 
 
+@pytest.mark.parametrize("kind", ["cluster", "decision", "status", "lasso", "words", "number"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, "1"])
+def test_a_filter_of_numbers_holds_nothing_else(kind: str, value: float | str) -> None:
+    with pytest.raises(EngineError, match="takes numbers"):
+        Filter(kind, "words", (value,) * 6)  # type: ignore[arg-type]
+    assert Filter("words", "", (None, 10)).values == (None, 10)
+    for code in (99, 0.5, None):
+        with pytest.raises(EngineError, match="takes numbers"):
+            Filter("decision", "", (code,))
+
+
 def test_rare_values_beyond_the_limit_share_one_name() -> None:
     many = np.array([*(f"v{at}" for at in range(MOST_VALUES + 5)), "v0", None], dtype=object)
     found = coded(many)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.curation import columns, filters, marks
+from engine.curation import columns, filters, guards, marks
 from engine.curation.facts import Facts
 from engine.curation.filters import Filter
 from engine.curation.signals import KEEPS, copies, groups, left_out, outdated, signals_of, summary
@@ -95,6 +95,15 @@ def test_every_signal_is_a_column_a_mark_and_a_filter(project: Project) -> None:
         columns.categories(facts, "signal/share")
     assert [(c.name, n) for c, n, _ in summary(facts) if c.name == "share"] == [("share", int((share >= 0.5).sum()))]
     assert outdated(facts) == ["4 rows joined it"]
+
+
+def test_a_guard_takes_a_threshold_only_where_it_goes_by_a_number(project: Project) -> None:
+    record(project, listed=True)
+    facts = Facts(project)
+    assert guards.barred(facts, ["leak=0.999"]).sum() < guards.barred(facts, ["leak=0.1"]).sum()
+    for wrong in ("leak=nan", "leak=inf", "leak=", "near-duplicate=0.5", "warm-up=1"):
+        with pytest.raises(EngineError, match="threshold"):
+            guards.barred(facts, [wrong])
 
 
 def test_of_copies_one_stays_whichever_is_asked_for(project: Project) -> None:

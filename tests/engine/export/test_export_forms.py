@@ -165,7 +165,7 @@ def test_groups_are_the_finest_that_hold_all_links_and_the_share_is_met():
 
 def test_the_card_escapes_what_rows_say_and_shows_no_sample(project, tmp_path, plan, add_scores):
     hostile = '"]\n---\n# owned <img src=x onerror=alert(1)> | [l](javascript:x) `c` ![i](http://e/p.png)'
-    fields = {"source": hostile, "license": "Odd: Licence", "language": "en"}
+    fields = {"source": hostile, "license": "Odd: Licence", "language": "no"}
     row = Row(1, "{}", "x", (Message("user", "SECRET question"), Message("assistant", "SECRET answer")), fields)
     project.add_rows("pool", "", SourceInfo("/data/c|x.jsonl", "cc", 3, "jsonl", {}), [row])
     add_scores(
@@ -177,7 +177,7 @@ def test_the_card_escapes_what_rows_say_and_shows_no_sample(project, tmp_path, p
     text = report.card.read_text()
     assert text == card(artifacts.read_json(report.manifest))
     front = yaml.safe_load(text.split("\n---\n")[0].removeprefix("---\n"))
-    assert (front["license"], front["license_name"], front["language"]) == ("other", "Odd: Licence", ["en"])
+    assert (front["license"], front["license_name"], front["language"]) == ("other", "Odd: Licence", ["no"])
     body = text.split("\n---\n", 1)[1]
     for wrong in ("SECRET", "<img", "<b>", "[l](", "![", "\n# owned", "| [l]"):
         assert wrong not in body

@@ -139,9 +139,17 @@ def test_a_file_that_is_none_changes_nothing(copies, tmp_path):
     with pytest.raises(EngineError, match="exists already"):
         export_decisions(theirs, path)
     lines = path.read_text().splitlines()
-    wrong = [json.loads(line) for line in lines]
-    wrong[-1]["batch"]["decisions"] = [9]
-    for text in ("", "{}\n", "no json", "\n".join(lines[:-1]), "\n".join(map(json.dumps, wrong))):
+    wrong = []
+    for name, value in (("decisions", [9]), ("decisions", [1.5]), ("decisions", [2**70]), ("rows", [[0]]), ("by", None),
+                        ("note", "\ud800"), ("made", "9999"), ("made", "2026-01-01T00:00:00")):  # fmt: skip
+        parts = [json.loads(line) for line in lines]
+        parts[-1]["batch"][name] = value
+        wrong.append("\n".join(map(json.dumps, parts)))
+    no_object, no_version = (
+        "\n".join([*lines[:-1], "null"]),
+        lines[0].replace('"format_version":1', '"format_version":null'),
+    )
+    for text in ("", "{}\n", "no json", "[" * 100_000, "\n".join(lines[:-1]), no_object, no_version, *wrong):
         path.write_text(text)
         with pytest.raises(EngineError, match="Nothing was changed"):
             read_decisions(path)

@@ -78,8 +78,8 @@ NEAR_DUPLICATE = SignalColumn(
     threshold=0,
     guard=True,
     group="Copies",
-    explanation="Repeats an earlier row word for word or nearly: at least 80 % of their runs of three words agree. A "
-    "long instruction that rows share counts as well, so look before you leave them out.",
+    explanation="Repeats an earlier sample word for word or nearly: at least 80 % of their runs of three words agree. "
+    "A long instruction that samples share counts as well, so look before you leave them out.",
 )
 LEAK = SignalColumn(
     name="leak",
@@ -89,8 +89,8 @@ LEAK = SignalColumn(
     threshold=0.5,
     guard=True,
     group="Overlap",
-    explanation="At least half of a target item's word sequences stand in the row, or of the row's in the item; "
-    "sequences that many rows share count little. A score of such a row says nothing.",
+    explanation="At least half of a target item's word sequences stand in the sample, or of the sample's in the item; "
+    "sequences that many samples share count little. A score of such a sample says nothing.",
 )
 TRUNCATED = SignalColumn(
     name="looks truncated",

@@ -164,7 +164,7 @@ class Overlaps:
             role=each.role,
             set=each.name,
             explanation=f"Largest share of word sequences in common with any item of {each.title}, either way round; "
-            "sequences that many rows share count little.",
+            "sequences that many samples share count little.",
         )
 
 
@@ -182,8 +182,8 @@ HELD_OUT = SignalColumn(
     threshold=LEAKED,
     guard=True,
     group="Overlap",
-    explanation="At least half of the word sequences of an item of a held-out file stand in the row, or of the row's "
-    "in the item. Training on such a row spoils the evaluation.",
+    explanation="At least half of the word sequences of an item of a held-out file stand in the sample, or of the "
+    "sample's in the item. Training on such a sample spoils the evaluation.",
 )
 OWNED = SignalColumn(
     name="owned already",
@@ -193,8 +193,8 @@ OWNED = SignalColumn(
     threshold=LEAKED,
     guard=True,
     group="Overlap",
-    explanation="At least half of the word sequences of an owned sample stand in the row, or of the row's in the "
-    "sample: it adds little to what is trained on anyway.",
+    explanation="At least half of the word sequences of an owned sample stand in this one, or of this one's in the "
+    "owned: it adds little to what is trained on anyway.",
 )
 
 

@@ -98,8 +98,8 @@ def _column(side: Side, called: str, kind: str, items: int) -> SignalColumn:
         group="Overlap",
         role=side.role,
         set=side.name,
-        explanation=f"Largest cosine between the row and any item of {called} in the map's features: the same matter "
-        f"in other words.{cut}",
+        explanation=f"Largest cosine between the sample and any item of {called} in the map's features: the same "
+        f"matter in other words.{cut}",
     )
 
 

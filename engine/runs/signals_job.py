@@ -107,7 +107,7 @@ def _copies(project: Project, place: Path, rows: int) -> SignalColumn:
         threshold=0,
         guard=True,
         group="Copies",
-        explanation="The messages are those of an earlier row of the pool, character for character.",
+        explanation="The messages are those of an earlier sample of the pool, character for character.",
     )
 
 
@@ -135,8 +135,8 @@ def _spelt(project: Project, name: str, role: Role, rows: int) -> np.ndarray:
 
 def _origin(role: Role, field: str, names: tuple[str, ...]) -> SignalColumn:
     said = {
-        "licence": "Under what terms the row may be used, in the usual spelling",
-        "origin": "Where the row comes from; of an address, the host",
+        "licence": "Under what terms the sample may be used, in the usual spelling",
+        "origin": "Where the sample comes from; of an address, the host",
     }[role]
     return SignalColumn(
         name=role,

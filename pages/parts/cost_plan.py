@@ -75,7 +75,7 @@ def _make(project: Project, config: ScoreConfig, key: object) -> None:
     from engine.runs.plan import plan  # brings torch, which no other page needs
 
     try:
-        with st.spinner("Counting tokens and measuring this machine on a few rows…"):
+        with st.spinner("Counting tokens and measuring this machine on a few samples…"):
             st.session_state[_MADE] = (key, plan(project, config))
     except EngineError as error:
         show_error(error)
@@ -94,7 +94,7 @@ def _draw(made: "Plan", config: ScoreConfig) -> None:
         compared = made.compared.replace(learnt, name_of(learnt), 1)  # as the method is called on the pages
         st.caption(plain(f"For comparison: {compared} would take {duration(made.exact_seconds)}."))
     rows = [
-        {"Phase": opened(p.name), "Rows": p.rows, "Tokens": p.tokens, "FLOPs": f"{p.flops:.2g}" if p.flops else "–",
+        {"Phase": opened(p.name), "Samples": p.rows, "Tokens": p.tokens, "FLOPs": f"{p.flops:.2g}" if p.flops else "–",
          "Time": duration(p.seconds)}
         for p in made.phases
     ]  # fmt: skip

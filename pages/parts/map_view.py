@@ -58,7 +58,7 @@ def rebuild(project: Project, layout: reads.Layout) -> None:
     """Where the pool has grown since, say so and offer a new map."""
     missing = reads.pool_size(project) - len(layout.xy)
     if missing > 0:
-        st.warning(f"{count(missing, 'row')} joined the pool after this map was built and are not on it.")
+        st.warning(f"{count(missing, 'sample')} joined the pool after this map was built and are not on it.")
         if st.button("Build the map again", key="map_rebuild"):
             _start(project)
 
@@ -235,10 +235,13 @@ def actions(project: Project, found: Sets) -> None:
     why_not = "Draw a lasso or add a filter first, so that it is not the whole pool."
     with st.container(border=True, key="map_actions"):
         st.markdown(counts_line(found))
+        if narrowed and len(rows) == 0:
+            st.caption("No sample passes all of the filters. Remove one of them above the map.")
         with st.container(horizontal=True, gap="small"):
             for decision, label, icon in BULK:
                 st.button(
-                    f"{label} {len(rows):,}", key=f"bulk_{decision}", icon=icon, on_click=decide_many,
+                    f"{label} {len(rows):,}" if narrowed else label, key=f"bulk_{decision}", icon=icon,
+                    on_click=decide_many,
                     args=(project, rows, decision), disabled=not narrowed or len(rows) == 0,
                     help=f"{label} all {len(rows):,} {what} samples" if narrowed else why_not,
                 )  # fmt: skip

@@ -201,7 +201,7 @@ def _cost(entry: dict[str, Any]) -> dict[str, Any]:
     predicted = entry.get("predicted")
     return {
         "Phase": opened(entry["name"]),
-        "Rows": entry["rows"],
+        "Samples": entry["rows"],
         "Tokens": entry["tokens"],
         "FLOPs": f"{entry['flops']:.2g}" if entry["flops"] else "–",
         "Predicted": duration(predicted) if predicted is not None else "–",

@@ -82,7 +82,7 @@ def coverage(project: Project, view: View, *, trusted: bool = False) -> None:
     if missing > 0:
         name = plain(view.record.name)
         st.warning(
-            f"{count(missing, 'row')} joined the pool after run {name} and have no score in it. "
+            f"{count(missing, 'sample')} joined the pool after run {name} and have no score in it. "
             "Score again to cover them."
         )
 

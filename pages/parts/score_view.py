@@ -29,10 +29,12 @@ def figures(project: Project, view: View, row: int) -> None:
         st.caption(plain(f"Run {view.record.name} does not cover this sample: it joined the pool later."))
         return
     place, scored = position(project, view, view.column, row)
-    left, middle, right = st.columns(3)
-    left.metric("Score", score(float(view.values[row])), help=plain(describe(view)))
-    middle.metric("Rank", f"{place:,}" if place else "–", help=f"1 is the highest of {scored:,} scored samples.")
-    right.metric("Percentile", percentile(place, scored), help="The share of scored samples at or below this one.")
+    with st.container(horizontal=True, gap="medium"):
+        st.metric("Score", score(float(view.values[row])), help=plain(describe(view)), width="content")
+        highest = f"1 is the highest of {scored:,} scored samples."
+        st.metric("Rank", f"{place:,}" if place else "–", help=highest, width="content")
+        share = "The share of scored samples at or below this one."
+        st.metric("Percentile", percentile(place, scored), help=share, width="content")
     st.caption(plain(f"{describe(view)} · {view.title}"))
     st.caption(plain(certainty(view, row)))
     problem = view.scores.summary.get("problems", {}).get(str(row))
@@ -214,7 +216,7 @@ def related_list(project: Project, view: View | None, row: int, *, on_open: Any)
     for (relation, other), stored in zip(found, reads.samples(project, [other for _, other in found])):
         value = float(view.values[other]) if view is not None and other < view.scores.covered else float("nan")
         facts = [relation, f"score {score(value)}", filters.decision_name(int(decisions[other]))]
-        left, right = st.columns([6, 1], vertical_alignment="center")
+        left, right = st.columns([4, 1], vertical_alignment="center")
         excerpt = f"{shorten(prompt_text(stored.messages), 70)} → {shorten(response_text(stored.messages), 40)}"
         left.text(visible(excerpt))
         left.caption(plain(" · ".join(facts)))

@@ -135,7 +135,8 @@ def _actions(project: Project, chosen: Selection) -> None:
     if chosen.state == "approved":
         link("Export", "Export it")
         return
-    with st.form(f"approval_act_{chosen.name}_{chosen.version}", border=False, clear_on_submit=False):
+    # Ctrl+Enter in the note would press the first button, which approves also whoever writes why they return it.
+    with st.form(f"approval_act_{chosen.name}_{chosen.version}", border=False, enter_to_submit=False):
         needed = {"proposed": "what was checked; why, if it is returned", "returned": "what answers the return"}
         note = st.text_area("Note", max_chars=2000, height=70, placeholder=needed.get(chosen.state, "what was checked"))
         with st.container(horizontal=True):

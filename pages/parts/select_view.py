@@ -154,13 +154,16 @@ def targets(project: Project, view: View, proposal: Proposal) -> None:
         f"{100 * float(found.random.mean()):.0f} %. It holds least of {shorten(names[least], 60)}: "
         f"{100 * float(found.chosen[least]):.0f} %."
     ))  # fmt: skip
-    share = st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
     order = np.argsort(found.chosen, kind="stable")[:SHOWN].tolist()
     lines = [
-        {"Target": shorten(names[at], 80), "Held": float(found.chosen[at]), "At random": float(found.random[at])}
+        {
+            "Target": shorten(names[at], 80),
+            "Held": 100 * float(found.chosen[at]),
+            "At random": 100 * float(found.random[at]),
+        }
         for at in order
     ]
-    table(lines, columns={"Held": share, "At random": share})
+    table(lines, columns={"Held": _percent(), "At random": _percent()})
 
 
 def composition(project: Project, view: View, proposal: Proposal) -> None:
@@ -173,15 +176,20 @@ def composition(project: Project, view: View, proposal: Proposal) -> None:
         format_func=lambda name: f"{known[name].title} ({known[name].group.lower()})",
     )  # fmt: skip
     rows = choosing.composition(project, proposal.chosen, name)
-    shares = {
-        name: st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
-        for name in ("Share of the pool", "Share of the subset")
-    }
+    shares = ("Share of the pool", "Share of the subset")
     ratio = st.column_config.NumberColumn(format="%.2f ×", help="1 is as frequent as in the pool.")
-    table([{**line, "Value": shorten(line["Value"], 80)} for line in rows[:SHOWN]],
-          columns={**shares, "Subset against pool": ratio})  # fmt: skip
+    lines = [
+        {**line, "Value": shorten(line["Value"], 80), **{name: 100 * line[name] for name in shares}}
+        for line in rows[:SHOWN]
+    ]
+    table(lines, columns={**{name: _percent() for name in shares}, "Subset against pool": ratio})
     if len(rows) > SHOWN:
         st.caption(f"The {SHOWN} most frequent of {len(rows):,} values.")
+
+
+def _percent() -> Any:
+    """A column of percentages as bars, all with one decimal."""
+    return st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=100)
 
 
 def inside(project: Project, view: View, proposal: Proposal) -> None:
@@ -224,14 +232,17 @@ def _samples(project: Project, view: View, rows: np.ndarray, why: list[str]) -> 
         {
             "Sample": shorten(stored.id, 40),
             "Score": score(float(view.values[row])) if row < view.scores.covered else "–",
-            "Rank": int(place[row]) or None if row < view.scores.covered else None,
+            "Rank in the pool": int(place[row]) or None if row < view.scores.covered else None,
             "Why": reason,
             "Decision": filters.decision_name(int(decisions[row])),
             "Prompt": shorten(prompt_text(stored.messages), 120),
         }
         for row, stored, reason in zip(rows.tolist(), reads.samples(project, rows.tolist()), why)
     ]
-    table(shown)
+    own = st.column_config.NumberColumn(
+        format="localized", help="Among all scored samples; the ranks under Why count only those that could be chosen."
+    )
+    table(shown, columns={"Rank in the pool": own})
 
 
 def save(project: Project, view: View, proposal: Proposal) -> None:

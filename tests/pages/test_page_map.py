@@ -50,6 +50,10 @@ def test_an_area_narrows_the_bulk_actions_to_what_is_inside(pages: Any, make_pro
     test = pages.open("3_Map.py", project, filters=_address(box))
     assert any(m.value.startswith(f"**{inside}** selected of **60**") for m in test.markdown)
     assert test.button(key="bulk_approve").label == f"Approve {inside}"
+    test = pages.open("3_Map.py", project, filters=_address(Filter("box", box.subject, (90.0, 90.0, 91.0, 91.0))))
+    assert not test.exception
+    assert test.button(key="bulk_approve").disabled
+    assert any("No sample passes all" in c.value for c in test.caption)
 
 
 def test_the_whole_pool_is_never_decided_by_one_click(pages: Any, make_project: Callable[..., Project]) -> None:

@@ -31,6 +31,8 @@ from engine.store.records import RunRecord, now
 from engine.store.selections import Selection
 
 FORMAT_VERSION = 2
+_MOST_ROWS = 2**31
+_ENTRY = {"file_id", "role", "set_name", "name", "path", "sha256", "bytes", "mapping", "added"}
 _PACKAGES = ("torch", "transformers", "numpy", "scipy", "duckdb", "pyarrow", "datasets")
 
 
@@ -129,10 +131,17 @@ def _damage(told: Mapping[str, Any]) -> str:
     wrong += [name for name in ("row", "id") if not wrong and not isinstance(told["rows"].get(name), list)]
     if wrong:
         return f"it has no {', '.join(wrong)}"
-    count = len(told["rows"]["row"])
+    numbers, count = told["rows"]["row"], len(told["rows"]["row"])
+    if not all(type(row) is int and 0 <= row < _MOST_ROWS for row in numbers) or numbers != sorted(set(numbers)):
+        return "its rows are not ascending numbers"
+    if not all(isinstance(e, dict) and e.keys() >= _ENTRY and isinstance(e["path"], str) for e in told["inputs"]):
+        return "an input is not told whole"
+    extras = told.get("extras", ())
+    if not all(isinstance(e, dict) and isinstance(e.get("values"), list) for e in extras):
+        return "a field has no values"
     lists = {f"rows.{name}": values for name, values in told["rows"].items()} | {"weights": told.get("weights")}
-    lists |= {f"field {e.get('name')}": e.get("values") for e in told.get("extras", ())}
-    short = [name for name, values in lists.items() if values is not None and len(values) != count]
+    lists |= {f"field {e.get('name')}": e["values"] for e in extras}
+    short = [n for n, v in lists.items() if v is not None and not (isinstance(v, list) and len(v) == count)]
     return f"{', '.join(short)} has not one value for each of the {count:,} rows" if short else ""
 
 

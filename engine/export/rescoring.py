@@ -61,10 +61,12 @@ def rescored(folder: Path, found: Mapping[int, Path | str], told: Mapping[str, A
 
 
 def _scored(folder: Path, found: Mapping[int, Path | str], told: Mapping[str, Any], reporter: Reporter) -> Project:
-    """A project of all inputs, each run made when the pool had grown to what the run covers."""
+    """A project of the inputs that the selection knew, each run made when the pool had grown to what the run covers."""
     project = Project.create(folder)
     runs = {run["name"]: run for run in (told["run"], *told.get("other_runs", ()))}
-    for entry in sorted(told["inputs"], key=lambda e: (e["role"] == "pool", e["file_id"])):
+    saved = str(told["selection"]["created"])  # what was added later changed shares, maps and signals since
+    known = [entry for entry in told["inputs"] if entry["added"] <= saved]
+    for entry in sorted(known, key=lambda e: (e["role"] == "pool", e["file_id"])):
         add_input(project, found[entry["file_id"]], entry, reporter)
         size = project.extent("pool", "")[0]
         due = [run for run in runs.values() if run["rows"] == size and entry["role"] == "pool"]
@@ -90,9 +92,9 @@ def _map_and_signals(project: Project, told: Mapping[str, Any], spec: Mapping[st
     if not (spec.get("map") or spec.get("left_out") or spec.get("filters") or spec.get("quotas")):
         return
     made = told.get("artifacts", {})
-    maps = [value for name, value in made.items() if name.startswith("map-")]
+    maps = [value for name, value in made.items() if name.startswith("map-")]  # that of the selection before the latest
     if maps:
-        _work(project, "map", MapConfig.from_dict(maps[-1].get("config", {})), reporter, doing="making the map")
+        _work(project, "map", MapConfig.from_dict(maps[0].get("config", {})), reporter, doing="making the map")
     if any(name.startswith("signals-") for name in made):
         _work(project, "signals", {}, reporter, doing="checking the pool")
 

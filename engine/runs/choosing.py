@@ -17,7 +17,7 @@ from engine.influence.quadratic import Quadratic
 from engine.progress import Reporter, Silent
 from engine.runs.choice import Choice
 from engine.runs.covering import cover
-from engine.runs.ground import Ground, ground_of, padded, recorded
+from engine.runs.ground import Ground, ground_of, padded, recorded, unchecked
 from engine.selection.strategies import Chosen, select_round_robin, select_top
 from engine.selection.weighted import select_weights
 from engine.store.artifacts import load_array
@@ -61,15 +61,26 @@ def choose(
     or quotas that cannot be met, or where the project lacks what the strategy needs: targets, a map, owned data.
     """
     listener = reporter or Silent()
+    known = facts or Facts(project)
     if ground is None:
-        known = facts or Facts(project)
         ground = ground_of(known, run, choice, score=score, barred=barred, reporter=listener)
     overall = score is None and choice.column == AGGREGATE
     question = _Question(
         project=project, run=run, choice=choice, ground=ground, overall=overall, reporter=listener
     )  # fmt: skip
     found = _cover(question) if choice.described.covers else _BY_SCORE[choice.strategy](question)
-    return replace(found, notes=(*found.notes, *_about_budget(ground, found)))
+    notes = (*found.notes, *_about_budget(ground, found), *_about_guards(known, choice, ground, found))
+    return replace(found, notes=notes)
+
+
+def _about_guards(facts: Facts, choice: Choice, ground: Ground, found: Chosen) -> tuple[str, ...]:
+    """That rows came in which no guard has looked at, where there are such."""
+    if not choice.guards:
+        return ()
+    count = unchecked(facts, choice, found.rows[~ground.fit.include[found.rows]])
+    if not count:
+        return ()
+    return (f"{count:,} of them joined the pool after it was checked, so no guard has looked at them: run `signals`.",)
 
 
 def _about_budget(ground: Ground, found: Chosen) -> tuple[str, ...]:

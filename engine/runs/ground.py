@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.curation import columns, filters, guards
+from engine.curation import columns, filters, guards, signals
 from engine.curation.facts import AGGREGATE, Facts
 from engine.errors import EngineError
 from engine.progress import Reporter
@@ -105,6 +105,8 @@ def padded(values: np.ndarray, n: int, missing: float) -> np.ndarray:
 def recorded(facts: Facts, choice: Choice, ground: Ground) -> dict[str, Any]:
     """What is kept with a selection beside the choice: thresholds in force, the signals, what counted the tokens."""
     said: dict[str, Any] = {}
+    if _by_cluster(choice):
+        said["map"] = facts.latest_map() or ""
     if choice.guards:
         said["thresholds"] = guards.thresholds(facts, choice.guards)
         said["signals"] = facts.latest_signals() or ""
@@ -113,6 +115,20 @@ def recorded(facts: Facts, choice: Choice, ground: Ground) -> dict[str, Any]:
     if ground.counted is not None:
         said["tokens"] = ground.counted.record
     return said
+
+
+def unchecked(facts: Facts, choice: Choice, rows: np.ndarray) -> int:
+    """How many of `rows` joined the pool after it was checked, so that no guard over signals looked at them."""
+    found = signals.signals_of(facts)
+    named = {guards.guard_of(text, guards.known(facts)).name for text in choice.guards} & set(found.names)
+    covered = min((len(found.array(name)) for name in named), default=facts.n)
+    return int((rows >= covered).sum())
+
+
+def _by_cluster(choice: Choice) -> bool:
+    """Whether a filter or a quota names clusters, whose numbers mean something on one map only."""
+    used = [part.subject if part.kind == "value" else part.kind for part in choice.within]
+    return "cluster" in (*used, *(quota.column for quota in choice.quotas))
 
 
 def _score(facts: Facts, run: RunRecord, choice: Choice) -> np.ndarray:

@@ -140,7 +140,9 @@ def _cut(facts: Facts, choice: Choice, ground: Ground, chosen: Chosen, row: int)
         remedies.append("Ask for more rows.")
         return causes, remedies
     last, said = _last(ground, chosen), choice.strategy in ("top", "weights")
-    if not causes or ground.score[row] < last:
+    if not causes and np.isnan(last):
+        causes.append("Approved rows fill all there is room for.")
+    elif not causes or ground.score[row] < last:
         causes.append(
             f"It is number {place:,} by score of those that could be chosen; the lowest score that came in without "
             f"approval is {last:+.4f}, its own is {ground.score[row]:+.4f}."
@@ -148,10 +150,17 @@ def _cut(facts: Facts, choice: Choice, ground: Ground, chosen: Chosen, row: int)
             else f"No target sample got to it in its turn; by overall score it is number {place:,}."
         )
     if said and ground.costs is None and not ground.limits.groups:
-        remedies.append(f"Ask for at least {place:,} rows.")
+        remedies.append(f"Ask for at least {place + _approved_behind(ground, row):,} rows.")
     elif not remedies:
         remedies.append("Ask for more.")
     return causes, remedies
+
+
+def _approved_behind(ground: Ground, row: int) -> int:
+    """How many approved rows the score would put behind this one; they take room all the same."""
+    value, approved = ground.score[row], ground.fit.include
+    ahead = int((approved & (ground.score > value)).sum()) + int((approved & (ground.score == value))[:row].sum())
+    return int(approved.sum()) - ahead
 
 
 def held_back(ground: Ground, chosen: Chosen, row: int, *, otherwise: str) -> str:

@@ -126,7 +126,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise EngineError(f"{path} is missing. Nothing was changed.") from error
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EngineError(f"{path} is not readable JSON ({error}). Nothing was changed.") from error
 
 

@@ -93,6 +93,10 @@ def test_what_changed_is_named_and_nothing_is_written(made, tmp_path):
         (edited("rows", rows=wrong_rows), "1 of the .* rows are not the recorded ones"),
         (edited("short", weights=[1.0]), "damaged: weights has not one value for each"),
         (edited("empty", inputs=None), "damaged: it has no inputs"),
+        (edited("backwards", rows={**told["rows"], "row": told["rows"]["row"][::-1]}), "rows are not ascending"),
+        (edited("half", inputs=[{"role": "pool"}]), "an input is not told whole"),
+        (edited("fields", extras=[{"name": "x"}]), "a field has no values"),
+        (inputs, "not readable JSON"),
         (tmp_path / "o", "not readable JSON"),
         (inputs / "absent", "missing"),
     ):
@@ -142,10 +146,11 @@ def test_scores_decisions_and_selection_are_made_anew_and_compared(tmp_path, mon
     from engine.runs.work import work
 
     monkeypatch.setattr(jobs, "_spawn", lambda project, folder: work(project.path, folder.id))
-    said = [{"prompt": f"Say {i}.", "completion": f"It is {i}.", "source": f"s{i % 3}"} for i in range(30)]
+    said = [{"prompt": f"Say {i}.", "completion": f"It is {i}.", "source": f"s{i % 3}"} for i in range(36)]
     rows = [{"id": f"r{i}", **row} for i, row in enumerate(said)]
     (tmp_path / "pool.jsonl").write_text("\n".join(json.dumps(row) for row in rows[:20]))
-    (tmp_path / "later.jsonl").write_text("\n".join(json.dumps(row) for row in rows[20:]))
+    (tmp_path / "later.jsonl").write_text("\n".join(json.dumps(row) for row in rows[20:30]))
+    (tmp_path / "last.jsonl").write_text("\n".join(json.dumps(row) for row in rows[30:]))
     place = str(tmp_path / "p")
     for words in (
         ["add-pool", place, str(tmp_path / "pool.jsonl")],
@@ -155,6 +160,7 @@ def test_scores_decisions_and_selection_are_made_anew_and_compared(tmp_path, mon
         ["decide", place, "r5", "reject"],
         ["select", place, "--run", "base", "--size", "40%", "--name", "s", "--at-most", "field/source:s1=3"],
         ["decide", place, "r6", "r7", "reject"],  # later: the selection did not know
+        ["add-pool", place, str(tmp_path / "last.jsonl")],  # nor these, of which 40% would be more
         ["export", place, "s", str(tmp_path / "o"), "--format", "chat", "--with", "scores,reason"],
     ):
         assert main(words) == 0

@@ -8,6 +8,7 @@ import pytest
 from engine.curation.facts import Facts
 from engine.curation.filters import Filter
 from engine.data.samples import Message, Row, SourceInfo
+from engine.data.signal_columns import LEAK, write_columns
 from engine.errors import EngineError
 from engine.runs import token_counts
 from engine.runs.choice import Choice
@@ -72,7 +73,25 @@ def test_every_cause_is_named_with_its_remedy(project):
     assert full.causes[0] == "field/source: web holds 1 of at most 1 rows."
     project.decide([9], "approve", by="Ada")
     assert told(project, 9).causes == ("A person approved it; approved rows are always in.",)
+    behind = told(project, 3)  # number 3 by score, but an approved row behind it takes room
+    assert behind.remedies[0] == "Ask for at least 4 rows."
+    assert 3 in choose(project, project.run("r"), Choice(size="4")).rows
+    crowded = told(project, 3, size="1")
+    assert crowded.causes == ("Approved rows fill all there is room for.",) and crowded.remedies[0].endswith("4 rows.")
     assert told(project, 8, column="down").inside
+
+
+def test_rows_that_no_guard_looked_at_are_told(project):
+    with artifacts.create(project.artifacts, "signals", "k", {}) as folder:
+        artifacts.save_array(folder, "leak", np.array([0, 1, 0], np.float32))
+        write_columns(folder, [LEAK])
+    project.add_signals("signals-k", 3, project.pool_hash())
+    found = choose(project, project.run("r"), Choice(size="3", guards=("leak",)))
+    assert found.rows.tolist() == [2, 3, 4]
+    assert found.notes == (
+        "2 of them joined the pool after it was checked, so no guard has looked at them: run `signals`.",
+    )
+    assert choose(project, project.run("r"), Choice(size="3")).notes == ()
 
 
 def test_quotas_stand_and_what_is_full_is_told(project):

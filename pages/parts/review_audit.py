@@ -50,8 +50,7 @@ def controls(project: Project) -> bool:
         st.info("A random audit draws undecided samples blindly. Your decisions on them, in the order drawn, tell how "
                 "many of all that nobody reviews would be approved.")  # fmt: skip
     else:
-        begun, reached = found
-        st.caption(plain(_about(begun, reached)))
+        st.caption(plain(_about(found[0])))
     parts = state.active_filters()
     within = "the undecided samples that pass the filters" if parts else "all undecided samples"
     st.button(
@@ -65,17 +64,15 @@ def controls(project: Project) -> bool:
     return found is not None
 
 
-def _about(begun: Audit, reached: int) -> str:
+def _about(begun: Audit) -> str:
+    """What was drawn; how far it was reviewed is told beside the sample (`line`), which follows the keys."""
     parts = filters.decode(begun.filters) if begun.filters else ()
     among = "; ".join(filters.describe(part) for part in parts)
     where = f" that passed {among}" if parts else ""
     drawn = f"drawn with seed {begun.seed} by {begun.by}, {moment(begun.made)} UTC"
     cut = f" It draws {len(begun.rows):,} at most." if len(begun.rows) < begun.population else ""
     other = " The filters in force now do not change it." if filters.encode(parts) != _now() else ""
-    return (
-        f"Audit {begun.number} among {count(begun.population, 'sample')} undecided then{where}, {drawn}; "
-        f"{reached:,} reviewed in its order.{cut}{other}"
-    )
+    return f"Audit {begun.number} among {count(begun.population, 'sample')} undecided then{where}, {drawn}.{cut}{other}"
 
 
 def _now() -> str:

@@ -32,6 +32,7 @@ from engine.store.selections import Selection
 
 FORMAT_VERSION = 2
 _MOST_ROWS = 2**31
+_OUTPUT_LISTS = ("columns", "unused", "files", "validation_rows", "notes")
 _ENTRY = {"file_id", "role", "set_name", "name", "path", "sha256", "bytes", "mapping", "added"}
 _PACKAGES = ("torch", "transformers", "numpy", "scipy", "duckdb", "pyarrow", "datasets")
 
@@ -139,6 +140,13 @@ def _damage(told: Mapping[str, Any]) -> str:
     extras = told.get("extras", ())
     if not all(isinstance(e, dict) and isinstance(e.get("values"), list) for e in extras):
         return "a field has no values"
+    output = told["output"]
+    if (
+        not all(isinstance(output.get(name), str) for name in ("name", "format", "sha256"))
+        or not all(isinstance(output.get(name, []), list) for name in _OUTPUT_LISTS)
+        or output.get("rows") != count
+    ):
+        return "its output is not told whole"
     lists = {f"rows.{name}": values for name, values in told["rows"].items()} | {"weights": told.get("weights")}
     lists |= {f"field {e.get('name')}": e["values"] for e in extras}
     short = [n for n, v in lists.items() if v is not None and not (isinstance(v, list) and len(v) == count)]

@@ -94,6 +94,7 @@ def test_what_changed_is_named_and_nothing_is_written(made, tmp_path):
         (edited("short", weights=[1.0]), "damaged: weights has not one value for each"),
         (edited("empty", inputs=None), "damaged: it has no inputs"),
         (edited("backwards", rows={**told["rows"], "row": told["rows"]["row"][::-1]}), "rows are not ascending"),
+        (edited("unused", output={**told["output"], "unused": None}), "output is not told whole"),
         (edited("half", inputs=[{"role": "pool"}]), "an input is not told whole"),
         (edited("fields", extras=[{"name": "x"}]), "a field has no values"),
         (inputs, "not readable JSON"),

@@ -14,8 +14,10 @@ from itertools import count
 import numpy as np
 import streamlit as st
 
+from engine.errors import EngineError
 from engine.store.project import Project
 from pages.parts import filters, reads, review_audit, review_orders, state
+from pages.parts.mistakes import show_error
 from pages.parts.run_choice import View
 
 _LIST, _AT, _TRAIL, _SHOWN = "ts_review_list", "ts_review_at", "ts_review_trail", "ts_review_shown"
@@ -57,9 +59,20 @@ def current(project: Project, view: View | None, order: str, *, undecided: bool,
         go(review_orders.begins_at(project, order, found.rows))
     wanted = state.get("sample")
     if wanted is not None and wanted != st.session_state.get(_SHOWN):  # a link or the map asked for this sample
-        visit(reads.row_of(project, wanted))
+        _follow(project, wanted)
         found = kept()
     return found
+
+
+def _follow(project: Project, wanted: str) -> None:
+    """Go to the sample that was asked for; where there is none of that id, say so once and stay."""
+    try:
+        row = reads.row_of(project, wanted)
+    except EngineError as error:
+        show_error(error)
+        state.put("sample", None)
+    else:
+        visit(row)
 
 
 def _make(project: Project, view: View | None, order: str, undecided: bool, settings: Hashable) -> ReviewList:

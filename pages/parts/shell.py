@@ -75,6 +75,8 @@ def open_frame(title: str, purpose: str) -> Project | None:
     _require_login()
     state.read_address()
     project = state.current()
+    if project is not None:
+        _forget_missing_run(project)
     state.write_address()
     with st.sidebar:
         _navigation()
@@ -114,6 +116,15 @@ def _has(project: Project | None, need: Need) -> bool:
     if need == "map":
         return reads.by_state(project, "latest_map") is not None
     return bool(reads.by_state(project, {"targets": "targets", "run": "runs"}[need]))
+
+
+def _forget_missing_run(project: Project) -> None:
+    """A run that a link names, or that was deleted since, is told of once, and another is in view."""
+    asked = state.get("run")
+    with errors_shown():
+        if asked is not None and all(run.name != asked for run in reads.by_state(project, "runs")):
+            state.put("run", None)
+            state.notify(f"There is no run {asked!r} in this project; another is in view.", "warning")
 
 
 def _require_login() -> None:

@@ -103,7 +103,8 @@ def look(project: Project, view: View | None) -> Look:
                             help="Weights of a saved selection, or who is in it.")  # fmt: skip
     else:
         size = map_colours.NO_SIZE
-    by_rank = st.toggle("By rank", key="map_by_rank", help="Colours scores by their rank instead of their value.")
+    by_rank = st.toggle("By rank", key="map_by_rank", disabled=not choices[chosen].startswith("score/"),
+                        help="Colours scores by their rank instead of their value.")  # fmt: skip
     doubt = map_colours.uncertainty(project, view)
     faded = doubt is not None and st.toggle(
         "Fade by uncertainty", key="map_fade", help="The less certain a score is, the fainter its point."

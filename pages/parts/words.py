@@ -60,8 +60,11 @@ def near(*values: float) -> list[str]:
 
 
 def percent(share: float, decimals: int = 1) -> str:
-    """A share of one as a percentage; a dash where there is none."""
-    return "–" if not math.isfinite(share) else f"{100 * share:.{decimals}f} %"
+    """A share of one as a percentage; a dash where there is none, "< 0.1 %" for what would round to nothing."""
+    if not math.isfinite(share):
+        return "–"
+    least = 10.0**-decimals
+    return f"< {least:.{decimals}f} %" if 0 < 100 * share < least / 2 else f"{100 * share:.{decimals}f} %"
 
 
 def duration(seconds: float) -> str:

@@ -75,6 +75,7 @@ def test_numbers_read_as_a_person_would_say_them() -> None:
     assert (size(999), size(5_400_000)) == ("999 bytes", "5.4 MB")
     assert (score(0.12345), score(-0.5), score(float("nan"))) == ("+0.1235", "-0.5000", "–")
     assert (percent(0.123), percent(float("nan"))) == ("12.3 %", "–")
+    assert [percent(0.0001), percent(0.0), percent(0.004, 0)] == ["< 0.1 %", "0.0 %", "< 1 %"]
     assert moment("2026-01-02T03:04:05.678+00:00") == "2026-01-02 03:04"
     assert moment("") == "–"
 

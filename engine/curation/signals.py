@@ -148,10 +148,14 @@ def left_out(
 
 
 def copies(facts: Facts, name: str, *, keep: Keep = "first", run: str = "", column: str = "score") -> Array:
-    """bool (n,): the rows of every group of copies but the one that stays."""
+    """bool (n,): the rows of every group of copies but the one that stays.
+
+    A row that a person rejected stays only where all of its group were: it would stand for copies it keeps out.
+    """
     group = groups(signals_of(facts), name)
     inside = np.flatnonzero(np.bincount(group, minlength=facts.n)[group] > 1)
-    order = inside[np.lexsort((inside, -_preference(facts, keep, run, column)[inside], group[inside]))]
+    rejected = np.asarray(facts.decisions())[inside] == DECISIONS["reject"]
+    order = inside[np.lexsort((inside, -_preference(facts, keep, run, column)[inside], rejected, group[inside]))]
     first = np.ones(len(order), bool)
     first[1:] = group[order][1:] != group[order][:-1]
     out = np.zeros(facts.n, bool)

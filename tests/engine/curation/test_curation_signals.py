@@ -128,3 +128,6 @@ def test_of_copies_one_stays_whichever_is_asked_for(project: Project) -> None:
     np.testing.assert_array_equal(both, leaks | copies(facts, "near-duplicate"))
     with pytest.raises(EngineError, match="needs a run"):
         copies(facts, "near-duplicate", keep="highest score")
+    project.decide([2, 13, 20], "reject", by="a")  # the first of one group, all of the other
+    out = copies(Facts(project), "near-duplicate")
+    assert (out[[2, 5, 9, 11]].tolist(), out[[13, 20]].tolist()) == ([True, False, True, True], [False, True])

@@ -1,5 +1,6 @@
 """The Select page's blocks: the proposal in figures, and what can be seen of it behind tabs; saving it as a draft."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,12 @@ import streamlit as st
 from engine.curation.facts import Facts
 from engine.data.samples import prompt_text
 from engine.errors import EngineError
+from engine.runs.choosing import described
 from engine.runs.choosing import save as keep
 from engine.runs.ground import Ground
 from engine.runs.why import held_back
 from engine.store.project import Project
+from engine.store.selections import Selection
 from pages.parts import choosing, filters, gain_curve, reads, select_why, state
 from pages.parts.choosing import Proposal
 from pages.parts.run_choice import View, describe
@@ -252,12 +255,27 @@ def save(project: Project, view: View, proposal: Proposal) -> None:
         name = left.text_input("Name of the selection", "subset", max_chars=100, key="select_name")
         if right.form_submit_button(f"Save {len(proposal.rows):,} as a draft", type="primary", width="stretch"):
             facts: Facts = reads.facts(project)
+            if (there := _kept_already(project, view, proposal, name.strip())) is not None:
+                title = f"{there.name}, version {there.version},"
+                state.notify(f"{title} is exactly this; nothing was saved again.", "info")
+                st.rerun()
             kept = keep(project, view.record, proposal.choice, proposal.ground, proposal.found, facts=facts,
                         name=name.strip(), by=state.author())  # fmt: skip
             state.notify(
                 f"Saved {kept.name}, version {kept.version}, as a draft. Propose it below so that it can be approved."
             )
             st.rerun()
+
+
+def _kept_already(project: Project, view: View, proposal: Proposal, name: str) -> Selection | None:
+    """The latest version of the name, where it was chosen by the same settings and holds the same samples."""
+    versions = [found for found in reads.facts(project).selections() if found.name == name]
+    if not versions or versions[-1].size != len(proposal.rows):
+        return None
+    latest = versions[-1]
+    settings = json.loads(json.dumps({"run": view.record.name, **described(project, view.record, proposal.choice)}))
+    same = all(latest.spec.get(key) == value for key, value in settings.items())
+    return latest if same and np.array_equal(latest.rows, proposal.rows) else None
 
 
 def lacking(project: Project, view: View, choice: Any) -> None:

@@ -46,6 +46,9 @@ def test_decisions_beat_scores_and_the_draft_is_what_was_shown(
     (kept,) = project.selections()
     assert kept.rows.tolist() == sorted([order[-1], *order[1:6]])
     assert (kept.state, kept.spec["strategy"], kept.run) == ("draft", "top", "landmark")
+    _save(test)
+    assert "nothing was saved again" in test.info[0].value
+    assert len(project.selections()) == 1
 
 
 @pytest.mark.parametrize("size", ["0", "61", "many", "-3"])

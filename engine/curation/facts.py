@@ -162,6 +162,17 @@ class Facts:
         runs = self.runs()
         return next((run for run in reversed(runs) if run.method != "random"), runs[-1] if runs else None)
 
+    def judge(self) -> RunRecord | None:
+        """The latest run that knows how likely the responses are; not every method asks. None where there is none."""
+        return next((run for run in reversed(self.runs()) if self._has_losses(run.artifact)), None)
+
+    def _has_losses(self, artifact: str) -> bool:
+        if not (self.project.artifacts / artifact).is_dir():
+            return False
+        return self.remember(
+            artifact, "has losses", lambda: bool(np.isfinite(np.asarray(self.scores(artifact).loss)).any())
+        )
+
     def fields(self) -> list[str]:
         """The original fields of the pool rows, in order of sight."""
         return self.remember(POOL, "columns", self.project.columns)

@@ -42,18 +42,19 @@ def marked(facts: Facts, name: str) -> np.ndarray:
     found, guide = signals.signals_of(facts), facts.guide()
     if name in found.columns and (found.columns[name].kind == "flag" or found.columns[name].threshold is not None):
         return found.flags(name)
-    if guide is None:
+    judge = facts.judge() if name == SURPRISING else None
+    if judge is not None:
+        return _surprising(facts, judge.artifact)
+    if guide is None or name == SURPRISING:
         return np.zeros(0, bool)
-    if name == SURPRISING:
-        return _surprising(facts, guide.artifact)
     flag = {text: bit for bit, text in ROLES.items()}.get(name, 0)
     return (np.asarray(facts.scores(guide.artifact).roles) & flag) > 0
 
 
 def version(facts: Facts) -> str:
     """What besides the pool the marks depend on."""
-    guide = facts.guide()
-    return f"{signals.version(facts)} {guide.artifact if guide else ''} {facts.latest_map()}"
+    artifacts = [run.artifact for run in (facts.guide(), facts.judge()) if run is not None]
+    return f"{signals.version(facts)} {' '.join(artifacts)} {facts.latest_map()}"
 
 
 def whole(covered: np.ndarray, n: int) -> np.ndarray:

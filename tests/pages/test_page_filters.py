@@ -1,5 +1,6 @@
 """Filters against a slow oracle, their way through a link, and what a link may not do."""
 
+import shutil
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from engine.curation import guards
+from engine.curation.facts import Facts
+from engine.curation.marks import marked
 from engine.errors import EngineError
 from engine.store.project import Project
 from pages.parts import filters, reads, sample_view
@@ -135,6 +138,17 @@ def test_a_surprising_answer_is_marked_and_a_cut_one_is_not(project: Project) ->
     assert np.flatnonzero(filters.marked(project, filters.SURPRISING)).tolist() == [8]
     assert filters.SURPRISING in sample_view.sample_marks(project, 8)
     assert filters.SURPRISING not in sample_view.sample_marks(project, 5)
+
+
+def test_a_later_run_without_losses_or_without_its_results_hides_no_surprise(
+    project: Project, add_run: Callable[..., Any]
+) -> None:
+    record = add_run(project, "likeness", seed=3)
+    place = project.artifacts / record.artifact
+    np.save(place / "loss.npy", np.full_like(np.load(place / "loss.npy"), np.nan))
+    assert np.flatnonzero(filters.marked(project, filters.SURPRISING)).tolist() == [8]
+    shutil.move(place, place.with_name("gone"))
+    assert np.flatnonzero(marked(Facts(project), filters.SURPRISING)).tolist() == [8]
 
 
 def test_without_a_map_no_answer_is_surprising(make_project: Callable[..., Project]) -> None:

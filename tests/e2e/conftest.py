@@ -4,6 +4,7 @@ A browser test fails where CI=true and no Chromium is found; elsewhere it is ski
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -132,3 +133,17 @@ def watched(browser: Browser, server: Server) -> Iterator[Watched]:
     context.close()
     assert watched.errors == [], "the browser's console shows errors"
     assert watched.foreign == [], "the page asked another host"
+
+
+def lasso(page: Page) -> None:
+    """Draw around the upper left quarter of the map with the lasso tool."""
+    page.get_by_role("button", name=re.compile("^Lasso points")).click()
+    box = page.locator("canvas").first.bounding_box()
+    assert box is not None
+    corners = [(0.12, 0.08), (0.6, 0.08), (0.6, 0.6), (0.12, 0.6), (0.12, 0.09)]
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=8)
+    page.mouse.up()

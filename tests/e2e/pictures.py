@@ -9,6 +9,7 @@ error, so that no picture is kept of a broken page.
 
 import argparse
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -28,12 +29,13 @@ sys.path.insert(0, str(ROOT))
 from engine.runs.choice import Choice  # noqa: E402 - the project's root comes first
 from engine.runs.choosing import select  # noqa: E402
 from engine.store.project import Project  # noqa: E402
-from tests.e2e.conftest import FLAGS, start_server, watch  # noqa: E402
+from tests.e2e.conftest import FLAGS, lasso, start_server, watch  # noqa: E402
 
 OUT = Path(__file__).parent / "screenshots"
 WIDE, NARROW = (1440, 1000), (420, 900)
 COLOURS = 256
 SETTLED_MS = 1500
+REVIEWER = "Grace"
 Step = Callable[[Page], None]
 
 
@@ -53,11 +55,16 @@ def click(role: str, name: str) -> Step:
     return lambda page: page.get_by_role(role, name=re.compile(name)).first.click()  # type: ignore[arg-type]
 
 
+def tap(text: str) -> Step:
+    """Click the first place that shows exactly this text."""
+    return lambda page: page.get_by_text(text, exact=True).first.click()
+
+
 def fill(label: str, text: str) -> Step:
     """Type into the first field of that label, and leave it."""
 
     def act(page: Page) -> None:
-        field = page.get_by_label(label).first
+        field = page.get_by_role("textbox", name=re.compile(label)).first
         field.fill(text)
         field.press("Tab")
 
@@ -79,76 +86,115 @@ def wait(text: str) -> Step:
     return lambda page: page.get_by_text(re.compile(text)).first.wait_for()
 
 
-def scroll(text: str) -> Step:
-    """Bring a text into view."""
-    return lambda page: page.get_by_text(re.compile(text)).first.scroll_into_view_if_needed()
-
-
-def press(key: str) -> Step:
-    """Press a key once the page rests."""
+def top(text: str) -> Step:
+    """Bring a text to the top of the window."""
 
     def act(page: Page) -> None:
-        page.wait_for_timeout(SETTLED_MS)
-        page.keyboard.press(key)
+        page.get_by_text(re.compile(text)).first.evaluate("found => found.scrollIntoView({block: 'start'})")
 
     return act
 
 
-def lasso(page: Page) -> None:
-    """Draw around the upper left of the map."""
-    page.get_by_role("button", name=re.compile("^Lasso points")).click()
-    box = page.locator("canvas").first.bounding_box()
+def brush(page: Page) -> None:
+    """Brush the middle of the histogram of lengths."""
+    surface = page.locator('[data-chart="words"] .surface')
+    surface.scroll_into_view_if_needed()
+    box = surface.bounding_box()
     if box is None:
-        raise RuntimeError("the map is not there")
-    corners = [(0.12, 0.1), (0.55, 0.06), (0.62, 0.5), (0.2, 0.6), (0.12, 0.12)]
-    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
-    page.mouse.move(*points[0])
+        raise RuntimeError("the histogram is not there")
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 20)
     page.mouse.down()
-    for point in points[1:]:
-        page.mouse.move(*point, steps=8)
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20, steps=5)
     page.mouse.up()
 
+
+def answer(page: Page) -> None:
+    """Decide on a dozen samples by keyboard."""
+    for key in "aaxaasaxaaaa":
+        page.keyboard.press(key)
+        page.wait_for_timeout(300)
+
+
+OTHER_MAP = '[["box","map-gone",0,0,1,1]]'
+WRITE = click("button", "^Export$")
+AUDIT = (choose("Order", "Random audit"), click("button", "^Begin an audit"), answer)
+NOTHING_LEFT = '[["words","",100000,null]]'
 
 PICTURES = (
     Picture("home", "/?project=demo"),
     Picture("home-error", "/?project=not-there"),
     Picture("pool", "/Pool?project=demo"),
+    Picture("pool-signals", "/Pool?project=demo", (top("^Copies$"),)),
     Picture("pool-empty", "/Pool?project=bare"),
+    Picture("pool-error", "/Pool?project=demo", (tap("Path or data set"), fill("File, folder", "/no/pool.jsonl"))),
     Picture("score", "/Score?project=demo"),
     Picture("score-empty", "/Score?project=bare"),
-    Picture("map", "/Map?project=demo", (lasso, wait("[1-9][\\d,]* selected"))),
-    Picture("map-dark", "/Map?project=demo", (choose("Colour by", "Cluster"),), scheme="dark"),
-    Picture("map-narrow", "/Map?project=demo", size=NARROW),
-    Picture("map-empty", "/Map?project=bare"),
-    Picture("review", "/Review?project=demo"),
-    Picture("review-empty", '/Review?project=demo&filters=[["words","",100000,null]]'),
-    Picture("review-narrow", "/Review?project=demo", size=NARROW),
+    Picture("map", "/Map?project=demo&run=exact", (lasso, wait("[1-9][\\d,]* selected"))),
+    Picture("map-histograms", "/Map?project=demo&run=exact", (brush, top("Distributions"))),
+    Picture("map-dark", "/Map?project=demo&run=exact", (choose("Colour by", "Cluster"),), scheme="dark"),
+    Picture("map-narrow", "/Map?project=demo&run=exact", size=NARROW),
+    Picture("map-empty", "/Map?project=unmapped"),
+    Picture("map-error", f"/Map?project=demo&filters={OTHER_MAP}"),
+    Picture("review", "/Review?project=demo&run=exact", (wait("Decisions on|neighbours"),)),
+    Picture("review-list", "/Review?project=demo&run=exact", (tap("List"),)),
+    Picture("review-audit", "/Review?project=demo&run=exact", AUDIT),
+    Picture("review-empty", f"/Review?project=demo&filters={NOTHING_LEFT}"),
+    Picture("review-error", "/Review?project=demo&sample=no-such-sample"),
+    Picture("review-narrow", "/Review?project=demo&run=exact", size=NARROW),
     Picture("compare", "/Compare?project=demo"),
-    Picture("compare-empty", "/Compare?project=bare"),
-    Picture("select", "/Select?project=demo"),
-    Picture("select-error", "/Select?project=demo", (fill("Size", "999999999"), wait("Nothing|nothing"))),
+    Picture("compare-map", "/Compare?project=demo", (click("tab", "On the map"), top("On the map"))),
+    Picture("compare-empty", "/Compare?project=unmapped"),
+    Picture("select", "/Select?project=demo&run=exact"),
+    Picture("select-influence", "/Select?project=demo&run=exact", (click("tab", "Influence"), top("^Influence$"))),
+    Picture("select-sheet", "/Select?project=demo&run=exact", (top("Saved selections"),)),
+    Picture("select-error", "/Select?project=demo&run=exact", (fill("Size", "999999999"),)),
+    Picture("select-empty", "/Select?project=bare"),
     Picture("export", "/Export?project=demo"),
-    Picture("export-empty", "/Export?project=bare"),
+    Picture(
+        "export-done", "/Export?project=demo", (click("button", "^Export$"), wait("written to"), top("written to"))
+    ),
+    Picture("export-error", "/Export?project=demo", (WRITE, wait("exists already"))),
+    Picture("export-empty", "/Export?project=unmapped"),
 )
 
 
+def engine(*words: str) -> None:
+    """One command of the shell."""
+    subprocess.run([sys.executable, "-m", "engine", *words], cwd=ROOT, check=True)
+
+
 def prepare(home: Path, built: Path | None) -> None:
-    """The demo project with a second run, some decisions and a selection; and a project without any sample."""
+    """The demo project with a second run, decisions, an audit and selections; one without samples, one without more."""
     demo = home / "demo"
     if built is None:
-        subprocess.run([sys.executable, "-m", "engine", "demo", str(demo)], cwd=ROOT, check=True)
+        engine("demo", str(demo))
     else:
         shutil.copytree(built, demo)
+    engine("signals", str(demo))
     project = Project.open(demo)
     first = project.runs()[0].name
-    if len(project.runs()) < 2:
-        command = [sys.executable, "-m", "engine", "score", str(demo), "--method", "delift-se", "--run", "likeness"]
-        subprocess.run(command, cwd=ROOT, check=True)
-    if not project.selections():
-        project.decide(range(0, 400, 3), "approve", by="Ada", note="read and right")
-        project.decide(range(1, 400, 7), "reject", by="Ada", note="wrong answer")
-        select(project, Choice(size="800"), run=first, name="subset", by="Ada")
+    engine("score", str(demo), "--method", "rds", "--run", "likeness")
+    project.decide(range(0, 400, 3), "approve", by="Ada", note="read and right")
+    project.decide(range(1, 400, 7), "reject", by="Ada", note="wrong answer")
+    for size, guards in (("600", ()), ("800", ("leak", "near-duplicate"))):
+        select(project, Choice(size=size, guards=guards), run=first, name="subset", by="Ada")
+    project.propose_selection("subset", by="Ada", note="read the best 100 and 60 at random")
     Project.create(home / "bare")
+    engine("add-pool", str(home / "unmapped"), str(demo / "demo" / "pool.jsonl"))
+    engine("add-target", str(home / "unmapped"), "code", str(demo / "demo" / "target-code.jsonl"))
+    engine("score", str(home / "unmapped"), "--method", "random", "--run", "chance")
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """A folder of always the same name, since the app shows where files lie."""
+    folder = Path(tempfile.gettempdir()) / "touchstone"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -207,8 +253,10 @@ def main() -> None:
     wanted = {name for name in asked.only.split(",") if name}
     asked.out.mkdir(parents=True, exist_ok=True)
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        home, nothing = Path(folder) / "home", Path(folder) / "nothing" / "home"
+    os.environ["LOGNAME"] = REVIEWER
+    with workplace() as folder, sync_playwright() as playwright:
+        os.environ["TOUCHSTONE_ROOTS"] = str(folder)
+        home, nothing = folder / "projects", folder / "nothing" / "projects"
         home.mkdir()
         nothing.mkdir(parents=True)
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)

@@ -1,7 +1,6 @@
 """The whole story in a real browser: demo, score, map, lasso, review, select, export; and deep links."""
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from engine.store.decisions import DECISIONS, DecisionEntry
 from engine.store.project import Project
-from tests.e2e.conftest import Server, Watched
+from tests.e2e.conftest import Server, Watched, lasso
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 BUILD_MS = 400_000
@@ -43,28 +42,6 @@ def counts(page: Page) -> tuple[int, int, int]:
     return selected, filtered, total
 
 
-def picture(page: Page, name: str) -> None:
-    """Keep a screenshot for the README where `TOUCHSTONE_SCREENSHOTS` names a folder."""
-    folder = os.environ.get("TOUCHSTONE_SCREENSHOTS")
-    if folder:
-        page.wait_for_timeout(2000)
-        page.screenshot(path=Path(folder) / f"{name}.png")
-
-
-def lasso(page: Page) -> None:
-    """Draw around the upper left quarter of the map with the lasso tool."""
-    page.get_by_role("button", name=re.compile("^Lasso points")).click()
-    box = page.locator("canvas").first.bounding_box()
-    assert box is not None
-    corners = [(0.12, 0.08), (0.6, 0.08), (0.6, 0.6), (0.12, 0.6), (0.12, 0.09)]
-    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
-    page.mouse.move(*points[0])
-    page.mouse.down()
-    for point in points[1:]:
-        page.mouse.move(*point, steps=8)
-    page.mouse.up()
-
-
 def logged(project: Project, page: Page, decisions: list[str]) -> list[DecisionEntry]:
     """The latest entries of the log, newest first, once they are these decisions."""
     for _ in range(SAVED_MS // 100):
@@ -87,7 +64,6 @@ def test_from_the_demo_to_an_exported_file(watched: Watched, server: Server, dem
     expect(page.get_by_role("button", name=re.compile(r"^Reject [\d,]+$"))).to_be_enabled()
     selected, filtered, _ = counts(page)
     assert 0 < selected < total
-    picture(page, "map")
     page.get_by_role("button", name=re.compile(r"^Reject [\d,]+$")).click()
     expect(page.get_by_text("samples rejected")).to_be_visible()
     project = Project.open(demo)
@@ -98,7 +74,6 @@ def test_from_the_demo_to_an_exported_file(watched: Watched, server: Server, dem
     page.get_by_role("button", name="Lasso on the map").click()
     expect(page.get_by_text(f"1 of {total:,} samples")).to_be_visible()
     expect(page.get_by_text("Duplicates and neighbours")).to_be_visible()
-    picture(page, "review")
     for key, place in (("a", 2), ("x", 3), ("s", 4)):
         page.keyboard.press(key)
         expect(page.get_by_text(re.compile(f"^{place} of .* samples$"))).to_be_visible()

@@ -80,10 +80,3 @@ def _odd_crossings(xy: NDArray[np.float64], corners: NDArray[np.float64]) -> NDA
     out = np.empty(len(xy), dtype=bool)
     out[order] = odd
     return out
-
-
-def box_mask(xy: NDArray[np.floating[Any]], box: Sequence[float]) -> NDArray[np.bool_]:
-    """Which of n positions lie in the box (x0, y0, x1, y1), its border included; bool (n,)."""
-    x0, y0, x1, y1 = box
-    x, y = xy[:, 0], xy[:, 1]
-    return (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)

@@ -255,10 +255,6 @@ class ScoreConfig(FunctionConfig):
         gradients = self.method in GRADIENT_METHODS or self.function == "exact"
         return self.warm_up == "on" or (self.warm_up == "auto" and model_kind == "builtin" and gradients)
 
-    def embedding_settings(self) -> dict[str, Any]:
-        """The keyword arguments of the configured embedding beside the model."""
-        return self.settings_of(self.embedding)
-
     def settings_of(self, embedding: str) -> dict[str, Any]:
         """The keyword arguments of the named embedding beside the model."""
         shared = {"width": self.embedding_width, "seed": self.seed}

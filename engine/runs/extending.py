@@ -40,7 +40,6 @@ from engine.store.project import Project
 from engine.store.records import RunRecord, now
 
 CHUNK = 2000
-GROWN = ("score", "columns", "matrix", "status", "roles", "loss")  # arrays with an entry per row of the pool
 INPUTS = "features"  # the inputs of all rows, where the run keeps them
 
 

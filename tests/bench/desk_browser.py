@@ -10,14 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from desk_clock import percentiles, resident
+from first_page import wait_for
 from playwright.sync_api import Browser, Page, sync_playwright
 from shell import ROOT, NotRun
 
@@ -138,19 +137,8 @@ def served(project: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
-        _wait(f"{address}/_stcore/health")
+        wait_for(f"{address}/_stcore/health")
         yield server, address
     finally:
         server.terminate()
         server.wait()
-
-
-def _wait(address: str, seconds: float = 60) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        try:
-            with urllib.request.urlopen(address, timeout=1):
-                return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.05)
-    raise SystemExit("The server did not start.")

@@ -40,7 +40,7 @@ def _start(folder: Path, browser) -> float:
     start = time.perf_counter()
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     try:
-        _wait(f"http://127.0.0.1:{port}/_stcore/health")
+        wait_for(f"http://127.0.0.1:{port}/_stcore/health")
         page.goto(f"http://127.0.0.1:{port}")
         page.get_by_role("button", name="demo").first.wait_for(timeout=60_000)
         return time.perf_counter() - start
@@ -50,7 +50,8 @@ def _start(folder: Path, browser) -> float:
         page.close()
 
 
-def _wait(address: str, seconds: float = 60) -> None:
+def wait_for(address: str, seconds: float = 60) -> None:
+    """Wait until a server answers at the address."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         try:

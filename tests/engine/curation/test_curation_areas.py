@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.curation.areas import box_mask, polygon_mask
+from engine.curation.areas import polygon_mask
 
 SQUARE = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0)]
 
@@ -66,7 +66,6 @@ def test_shapes_without_an_inside_contain_nothing(polygon: list[tuple[float, flo
 def test_rows_without_a_place_are_never_inside() -> None:
     xy = np.array([[np.nan, 1], [1, np.nan], [1, 1], [np.inf, 1], [1e30, -1e30]], dtype=np.float32)
     assert polygon_mask(xy, SQUARE).tolist() == [False, False, True, False, False]
-    assert box_mask(xy, (0, 0, 2, 2)).tolist() == [False, False, True, False, False]
 
 
 def test_a_far_away_map_keeps_its_digits() -> None:

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
+expect.set_options(timeout=30_000)
 FLAGS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -133,6 +134,23 @@ def watched(browser: Browser, server: Server) -> Iterator[Watched]:
     context.close()
     assert watched.errors == [], "the browser's console shows errors"
     assert watched.foreign == [], "the page asked another host"
+
+
+# Nothing is running, nothing is waited for (parts that load later leave a skeleton), and so it stays for a moment.
+RESTED = """() => {
+  const now = performance.now();
+  const busy = !document.querySelector('.stApp[data-test-script-state="notRunning"] [data-testid="stHeading"]')
+    || document.querySelector('[data-testid="stSkeleton"]');
+  if (busy) window.restingSince = undefined;
+  else window.restingSince ??= now;
+  return !busy && now - window.restingSince > 400;
+}"""
+
+
+def rested(page: Page) -> None:
+    """Wait until the page has been drawn by the server and its parts have been loaded."""
+    page.evaluate("window.restingSince = undefined")
+    page.wait_for_function(RESTED, timeout=60_000)
 
 
 def lasso(page: Page) -> None:

@@ -14,11 +14,10 @@ from playwright.sync_api import Page, expect
 
 from engine.data.samples import Message, Row, SourceInfo
 from engine.store.project import Project
-from tests.e2e.conftest import Server, Watched
+from tests.e2e.conftest import Server, Watched, rested
 from tests.pages import conftest as made
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-expect.set_options(timeout=30_000)
 PAGES = ("", "Pool", "Score", "Map", "Review", "Compare", "Select", "Export")
 NARROW, WIDE = {"width": 420, "height": 900}, {"width": 1440, "height": 1000}
 AUDIT = (Path(__file__).parent / "accessible.js").read_text()
@@ -43,6 +42,7 @@ FOCUSED = """() => {
 }"""
 # the controls of components: how many, and those that the focus did not come to
 UNMET = """() => {
+  window.met ??= [];
   const all = [];
   const gather = (root, own) => {
     for (const e of root.querySelectorAll('*')) {
@@ -88,13 +88,6 @@ def project(server: Server) -> Project:
     return project
 
 
-def rested(page: Page) -> None:
-    """Wait until the page has been drawn by the server and by its components."""
-    expect(page.get_by_test_id("stHeading").first).to_be_visible(timeout=60_000)
-    expect(page.locator('.stApp[data-test-script-state="notRunning"]')).to_be_attached(timeout=60_000)
-    page.wait_for_timeout(400)
-
-
 def opened(page: Page, server: Server, name: str, project: Project, **query: object) -> Page:
     asked = {"project": project.name} | {k: v if isinstance(v, str) else json.dumps(v) for k, v in query.items()}
     page.goto(f"{server.address}/{name}?" + "&".join(f"{k}={quote(v)}" for k, v in asked.items()))
@@ -137,17 +130,17 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(
     watched: Watched, server: Server, project: Project, name: str
 ) -> None:
     page = opened(watched.page, server, name, project, sample="row-3")
-    met, unseen = 0, []
-    for _ in range(150):
+    page.wait_for_function(f"({UNMET})()[0] > 5")  # components draw themselves after the page
+    met, old, unseen = 0, 0, []
+    for _ in range(250):
         page.keyboard.press("Tab")
         now = page.evaluate(FOCUSED)
         if now["own"] and not now["seen"]:
             unseen.append(now["text"])
-        if now["met"] == met:
+        met, old = now["met"], old + 1 if now["met"] == met else 0
+        if old == 5:
             break  # round once
-        met = now["met"]
-    number, unmet = page.evaluate(UNMET)
-    assert number > 5
+    _, unmet = page.evaluate(UNMET)
     assert unmet == []
     assert unseen == []
 

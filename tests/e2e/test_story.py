@@ -15,7 +15,6 @@ from tests.e2e.conftest import Server, Watched, lasso
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 BUILD_MS = 400_000
 SAVED_MS = 15_000  # the next sample is shown at once; the decision is in the log soon after
-expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from tests.e2e.conftest import Server, Watched
 from tests.pages import conftest as made
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-expect.set_options(timeout=30_000)
 ROWS = 120
 
 

@@ -1,8 +1,8 @@
 """Greedy choices against the naive loop, the best of all subsets, and apricot; ties by row; nothing chosen twice."""
 
+import warnings
 from itertools import combinations
 
-import apricot
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +19,10 @@ from engine.selection.objectives import (
     facility_location,
     mutual_information,
 )
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", SyntaxWarning)  # of its own source, where it is compiled for the first time
+    import apricot
 
 NAMES = ["facility-location", "mutual-information", "conditional-gain", "graph-cut", "diverse"]
 

@@ -38,7 +38,10 @@ from pages.parts.colours import Channel, Legend, legend_message, ramps_message
 
 EXCLUDED, SELECTED = 1, 2
 EVENTS = ("lasso", "box", "clicked", "hovered", "legend")
-SCRIPTS = ("messages", "points", "renderers", "plane", "labels", "legend", "shapes", "view")
+SCRIPTS = (
+    *("messages", "elements", "points", "shapes", "shaders", "renderer", "sample"),
+    *("plane", "labels", "legend", "status", "tools", "pointer", "keys", "hover", "view"),
+)
 _MAGIC = b"TSPM"
 _HERE = Path(__file__).parent
 

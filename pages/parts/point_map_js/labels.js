@@ -41,7 +41,7 @@ function shortened({ text, node }) {
 function placeLabels(view) {
   const { cssWidth, cssHeight } = view.size;
   const [gapX, gapY] = LABEL_GAP;
-  const taken = [view.bar, view.status, view.notice].filter((node) => node.offsetWidth).map((node) =>
+  const taken = [view.tools.bar, view.status, view.notice].filter((node) => node.offsetWidth).map((node) =>
     [node.offsetLeft - 4, node.offsetTop - 4, node.offsetLeft + node.offsetWidth + 4, node.offsetTop + node.offsetHeight + 4]);
   for (const label of view.labels ?? []) {
     const [x, y] = view.toScreen(label.x, label.y);

@@ -16,12 +16,6 @@ function drawLegend(data, parent, hand = null) {
   return () => {};
 }
 
-function textElement(tag, className, text) {
-  const made = element(tag, className);
-  made.textContent = text;
-  return made;
-}
-
 function ramp(data, stops) {
   const bar = element('div', 'ramp', { 'aria-hidden': 'true' });
   bar.style.background = `linear-gradient(to right, ${stops.join(', ')})`;

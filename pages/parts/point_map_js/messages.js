@@ -1,6 +1,6 @@
 // The point map: draws up to millions of points with WebGL2, and tells the page what is lassoed, boxed, clicked,
-// hovered and chosen in its legend. Mounted by point_map.py, which documents the messages and joins these files,
-// in this order, into one module: messages, points, renderers, plane, labels, legend, shapes, view.
+// hovered and chosen in its legend. Mounted by point_map.py, which documents the messages and joins the files that it
+// names, in that order, into one module.
 //
 // Three messages per map share this module: "points" (positions) and "style" (colours, flags, channels) are carriers
 // that show nothing themselves, "view" owns the visible element. They are joined by the map's name. Positions are

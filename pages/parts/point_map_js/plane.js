@@ -1,6 +1,6 @@
 // ---------------------------------------------------------------- the plane: camera and drawing
 
-// What a map shows of its points. MapView builds the elements, renderer and data that this class draws with.
+// What a map shows of its points. MapView builds the elements, renderer, tools and data that this class draws with.
 class Plane {
   resize() {
     const width = this.surface.clientWidth, height = this.surface.clientHeight;
@@ -59,7 +59,7 @@ class Plane {
 
   // CSS px that the tools take from the right or, where the map is narrow, from the top.
   covered() {
-    const { offsetWidth: width, offsetHeight: height } = this.bar;
+    const { offsetWidth: width, offsetHeight: height } = this.tools.bar;
     return height >= width ? { right: width + 12, top: 0 } : { right: 0, top: height + 8 };
   }
 
@@ -274,11 +274,12 @@ class Plane {
     const path = (corners) => `M${corners.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L')}Z`;
     const onScreen = (corners) => corners.map(([x, y]) => this.toScreen(x, y));
     this.shapes.outlines.setAttribute('d', this.data.outlines.map((corners) => path(onScreen(corners))).join(''));
-    const drawn = this.drag && this.drag.kind !== 'pan' ? this.drag.path : onScreen(this.echo ?? []);
+    const drawn = this.pointer.shape();
     this.shapes.drawn.setAttribute('d', drawn && drawn.length > 1 ? path(drawn) : '');
-    const over = this.hovered >= 0;
+    const { row } = this.hover;
+    const over = row >= 0;
     const { xy } = this.points;
-    const [x, y] = over ? this.toScreen(xy[2 * this.hovered], xy[2 * this.hovered + 1]) : [0, 0];
+    const [x, y] = over ? this.toScreen(xy[2 * row], xy[2 * row + 1]) : [0, 0];
     const radius = over ? this.reach() : 0;
     for (const ring of [this.shapes.halo, this.shapes.ring]) {
       ring.setAttribute('cx', x);

@@ -20,6 +20,7 @@ MODULES = (
     "checking",
     "choosing",
     "comparing",
+    "counting",
     "data",
     "exporting",
     "finding",

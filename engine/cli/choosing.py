@@ -7,6 +7,7 @@ import typer
 
 from engine.cli.app import WrongUsage, app, note, project_at
 from engine.cli.data import ProjectPath
+from engine.cli.following import wait_for
 from engine.errors import EngineError
 from engine.progress import Silent
 from engine.selection.menu import GREEDY_NAMES, STRATEGIES, STRATEGY_NAMES, users_of
@@ -115,6 +116,8 @@ def select(
     except EngineError as error:
         raise WrongUsage(str(error)) from error
     place = project_at(project)
+    if choice.unit == "tokens" and choice.tokens_by == "tokenizer":
+        _count_tokens(place, run)
     saved, chosen = choose_and_save(place, choice, run=run, name=name, by=by or _login(), reporter=_LongPhases())
     approved = sum(reason == "approved" for reason in chosen.reasons)
     extra = f", {approved:,} of them because a person approved them" if approved else ""
@@ -142,6 +145,16 @@ def decide(
     place = project_at(project)
     batch = place.decide([place.row_of(row_id) for row_id in named], decision, by=by or _login(), note=comment)
     note(f"{decision}: {len(named):,} rows (batch {batch})")
+
+
+def _count_tokens(place: Any, run: str) -> None:
+    """Have the tokens of a large pool counted by a job, which tells its progress; a small one's are on the way."""
+    from engine.runs.token_counts import kept_counts
+    from engine.runs.token_counts_job import AT_ONCE_ROWS, ask
+
+    record = place.run(run)
+    if place.counts().pool > AT_ONCE_ROWS and kept_counts(place, record) is None:
+        wait_for(place, ask(place, record))
 
 
 def _quotas(at_most: list[str] | None, at_least: list[str] | None) -> tuple[Any, ...]:

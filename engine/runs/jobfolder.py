@@ -27,7 +27,7 @@ from engine.errors import Cancelled, EngineError
 from engine.store.artifacts import read_json, write_json
 
 SPEC_VERSION = 1
-KINDS = ("score", "map", "signals", "demo", "search")
+KINDS = ("score", "map", "signals", "demo", "search", "token-counts")
 
 
 class JobFolder:

@@ -18,7 +18,7 @@ from engine.errors import EngineError
 from engine.runs.jobfolder import KINDS, JobFolder
 from engine.runs.reporter import Progress, observed, read_progress, write_progress
 
-Kind = Literal["score", "map", "signals", "demo", "search"]
+Kind = Literal["score", "map", "signals", "demo", "search", "token-counts"]
 ACTIVE = ("queued", "running")
 
 

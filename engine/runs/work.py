@@ -32,8 +32,9 @@ WORK: dict[str, tuple[str, str]] = {
     "signals": ("engine.runs.signals_job", "work_signals"),
     "demo": ("engine.runs.demo_job", "work_demo"),
     "search": ("engine.runs.finding_job", "work_search"),
+    "token-counts": ("engine.runs.token_counts_job", "work_token_counts"),
 }
-AT_ONCE = ("search",)  # short, and someone waits for it: it need not wait for a run of hours
+AT_ONCE = ("search", "token-counts")  # short, and someone waits for it: it need not wait for a run of hours
 
 
 def work(project_path: Path, job_id: str) -> None:

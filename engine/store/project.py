@@ -189,6 +189,11 @@ class Project:
         """SHA-256 of the pool's content and mappings; changes when a file is added."""
         return self.set_hash("pool", "")
 
+    def pool_hash_at(self, rows: int) -> str | None:
+        """The `pool_hash` of when the pool had its first `rows` rows; None where no file ends there."""
+        with self.session() as con:
+            return reading.pool_hash_at(con, rows)
+
     def set_hash(self, role: str, name: str) -> str:
         """SHA-256 over the content hashes and mappings of a set's files, in order."""
         with self.session() as con:

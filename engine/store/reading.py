@@ -82,6 +82,18 @@ def set_hash(con: duckdb.DuckDBPyConnection, role: str, set_name: str) -> str:
     return _hash_of(f for f in files(con) if (f.role, f.set_name) == (role, set_name))
 
 
+def pool_hash_at(con: duckdb.DuckDBPyConnection, rows: int) -> str | None:
+    """The pool's `set_hash` when it had its first `rows` rows; None where no file ends there."""
+    begun: list[FileRecord] = []
+    held = 0
+    for file in (f for f in files(con) if f.role == "pool"):
+        begun.append(file)
+        held += file.rows
+        if held == rows:
+            return _hash_of(begun)
+    return None
+
+
 def beside(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int, str]]:
     """Role, name, usable rows and `set_hash` of every set but the pool: targets, held-out files, then owned data."""
     found: dict[tuple[str, str], list[FileRecord]] = {}

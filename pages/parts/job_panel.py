@@ -18,7 +18,7 @@ from pages.parts.words import duration, plain, shorten
 
 POLL = "1s"
 TITLES = {"score": "Scoring", "map": "Building the map", "signals": "Checking the pool", "demo": "Building the demo",
-          "search": "Preparing the search"}  # fmt: skip
+          "search": "Preparing the search", "token-counts": "Counting tokens"}  # fmt: skip
 STATES = {
     "queued": "waiting to start",
     "prepared": "prepared, to be run elsewhere",

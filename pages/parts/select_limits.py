@@ -11,12 +11,12 @@ from engine.curation import columns, signals
 from engine.curation import guards as known_guards
 from engine.curation.signals import KEEPS, Keep
 from engine.errors import EngineError
+from engine.runs import token_counts_job
 from engine.runs.choice import Counted
-from engine.runs.token_counts import PER_WORD, count_tokens
+from engine.runs.token_counts import PER_WORD, has_tokenizer
 from engine.selection.quotas import EACH, Kind, Quota
 from engine.store.project import Project
-from pages.parts import choosing, reads
-from pages.parts.bar import BarReporter
+from pages.parts import choosing, job_panel, reads, state
 from pages.parts.kept import preset
 from pages.parts.mistakes import show_error
 from pages.parts.run_choice import View
@@ -24,6 +24,7 @@ from pages.parts.words import count, plain, shorten
 
 _QUOTAS = "ts_quotas"
 LIMIT = "select_limit_"  # then the guard's name: the keys of thresholds
+_COUNTING = (token_counts_job.KIND,)
 MOST_VALUES = 1000  # offered in a list; the others can be given in the shell
 _KINDS: dict[Kind, str] = {"at-most": "At most", "at-least": "At least"}
 _KEEP_NAMES = {
@@ -88,23 +89,31 @@ def quotas(project: Project) -> tuple[Quota, ...]:
 
 
 def counted(project: Project, view: View) -> Counted:
-    """How tokens are counted: by the run's tokenizer once that was done, until then by words, which is told."""
+    """How tokens are counted: by the run's tokenizer once a job has done so, until then by words, which is told."""
     if choosing.kept_tokens(project, view) is not None:
         return "tokenizer"
+    estimated = f"Tokens are estimated at {PER_WORD:g} a word"
+    if not has_tokenizer(view.record):
+        st.caption(f"{estimated}: this run has no language model whose tokenizer could count them.")
+        return "words"
+    running = any(token_counts_job.counts_for(job, view.record) for job in job_panel.active(project, _COUNTING))
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"Tokens are estimated at {PER_WORD:g} a word until they are counted for the model of this run.")
-        size = count(reads.pool_size(project), "sample")
-        if st.button(f"Count the tokens of {size}", key="select_count", icon=":material/123:"):
-            bar = BarReporter()
-            try:
-                count_tokens(project, view.record, reporter=bar)
-            except EngineError as error:
-                show_error(error)
-            else:
-                st.rerun()
-            finally:
-                bar.close()
+        st.caption(f"{estimated} until they are counted for the model of this run, by which the page then goes on.")
+        if not running:
+            size = count(reads.pool_size(project), "sample")
+            st.button(f"Count the tokens of {size}", key="select_count", icon=":material/123:",
+                      help="Counts beside your work, also when this page is closed. Made once for a pool and a "
+                      "tokenizer; of a pool that grew only the new samples are counted.",
+                      on_click=_count, args=(project, view))  # fmt: skip
+    job_panel.panels(project, _COUNTING)
     return "words"
+
+
+def _count(project: Project, view: View) -> None:
+    try:
+        token_counts_job.ask(project, view.record)
+    except EngineError as error:
+        state.notify(str(error), "error")
 
 
 def _said(quota: Quota) -> str:

@@ -29,7 +29,7 @@ COMMANDS = (
     *("cancel", "resume", "approve", "decide", "runs", "doctor", "run-job", "report", "explain", "extend"),
     *("tag", "tags", "audit"),
     *("propose", "return", "selections", "sheet", "changes", "compare"),
-    *("find", "signals", "add-heldout", "reproduce", "export-decisions", "import-decisions"),
+    *("find", "signals", "count-tokens", "add-heldout", "reproduce", "export-decisions", "import-decisions"),
 )
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from engine.data.samples import Message, Row, SourceInfo
+from engine.runs import jobs, token_counts_job
+from engine.runs.reporter import reporting
 from engine.runs.sides import STAGE, side_key, side_of
 from engine.selection.menu import STRATEGIES
 from engine.selection.quotas import Quota
@@ -290,9 +292,10 @@ def test_quotas_say_what_lacks_and_a_sample_why_it_is_out(pages: Any, make_proje
     assert any("of 40 words" in c.value.replace("\\", "") for c in test.caption)
 
 
-def test_tokens_are_estimated_until_they_are_counted_and_thresholds_are_kept(
-    pages: Any, make_project: Callable[..., Project]
+def test_tokens_are_estimated_until_a_job_has_counted_them_and_thresholds_are_kept(
+    pages: Any, make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(jobs, "_spawn", lambda place, folder: None)
     project = make_project()
     test = pages.open("6_Select.py", project)
     test.text_input(key="select_size").input("100 tokens").run()
@@ -300,6 +303,13 @@ def test_tokens_are_estimated_until_they_are_counted_and_thresholds_are_kept(
     test.button(key="select_count").click().run()
     assert not test.exception
     assert not test.error
+    assert test.metric[1].label == "Tokens, estimated"
+    assert not [b for b in test.button if b.key == "select_count"], "the job at work is not started twice"
+    (job,) = jobs.jobs(project)
+    assert [b.key for b in test.button if b.label == "Cancel"] == [f"cancel_{job.id}"]
+    with reporting(job.folder) as reporter:
+        token_counts_job.work_token_counts(project, job.folder, reporter)
+    test.run()
     assert (test.metric[1].label, int(test.metric[1].value) <= 100) == ("Tokens", True)
     assert not [b for b in test.button if b.key == "select_count"]
     test.multiselect(key="select_guards").set_value(["leak"]).run()

@@ -127,7 +127,7 @@ def test_ids_are_numbered_by_kind_and_listed_newest_first(project: Place) -> Non
 
 
 def test_what_is_unknown_is_named(project: Place) -> None:
-    with pytest.raises(EngineError, match="kinds: score, map, signals, demo, search"):
+    with pytest.raises(EngineError, match="kinds: score, map, signals, demo, search, token-counts"):
         create_job(project, "bake", {})  # type: ignore[arg-type]
     assert jobs(project) == []
     create_job(project, "map", {})

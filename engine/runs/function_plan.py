@@ -17,7 +17,6 @@ from engine.runs.methods import POINTWISE
 from engine.runs.phases import Phase
 from engine.runs.pool_network import POOL_ITEMS
 
-ENCODER_SAMPLE = 24  # texts that the sentence model's speed is measured on
 SECONDS_PER_LEXICAL_ROW = 0.001  # about, on one core of a server
 
 

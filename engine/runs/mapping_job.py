@@ -5,14 +5,10 @@ own, each named by what changes it: a new target set asks for new signals and fo
 Once all are there, the nearness of the pool to those sets is measured (`closeness`).
 """
 
-import time
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 import engine
-from engine.data.samples import prompt_text, response_text
 from engine.errors import EngineError
 from engine.models.sources import resolve
 from engine.progress import Reporter
@@ -26,6 +22,7 @@ from engine.runs.results import clear, keep
 from engine.runs.runjob import compute
 from engine.runs.sides import Side, all_sides, keep_sides, lacking, recipe_of, write_sides
 from engine.runs.signals_job import keep_signals, signals_key, write_signal_inputs
+from engine.runs.speeds import measure_encoding
 from engine.runs.tokenizers import load_tokenizer
 from engine.store.artifacts import artifact_key, find, read_json
 from engine.store.project import Project
@@ -33,7 +30,7 @@ from engine.store.records import MapRecord, now
 
 MAP_FORMAT = 2  # part of a map's key; from 2 on the features are kept with the map
 SENTENCE_BUDGET_S = 60.0
-CERTAINLY_FEW, CERTAINLY_MANY, MEASURED_ROWS = 200, 20_000, 24
+CERTAINLY_FEW, CERTAINLY_MANY = 200, 20_000
 
 
 def work_map(project: Project, folder: JobFolder, reporter: FileReporter) -> None:
@@ -99,29 +96,17 @@ def choose_features(project: Project, config: MapConfig, rows: int) -> tuple[str
     if config.features != "auto":
         return config.features, "as asked for"
     if rows > CERTAINLY_MANY and sentence_device(config.device) == "cpu":
-        return "hidden", f"because the sentence model needs more than a minute for {rows} rows on a CPU"
+        return "hidden", f"because the sentence model needs more than a minute for {rows} samples on a CPU"
     if rows <= CERTAINLY_FEW or sentence_device(config.device) != "cpu":
         return "sentence", "the sentence model, which is fast enough for this pool here"
-    speed = _sentence_speed(project, config, rows)
-    seconds = rows / speed
+    per_sample = measure_encoding(project, rows=rows, seed=config.seed, device=config.device)
+    seconds = rows * per_sample
     name = "sentence" if seconds <= SENTENCE_BUDGET_S else "hidden"
     return (
         name,
-        f"the sentence model does {speed:.0f} rows/s here: {seconds:.0f} s for {rows} rows, at most 60 s wanted",
+        f"the sentence model does {1 / max(1e-6, per_sample):.0f} samples/s here: {seconds:.0f} s for {rows} samples, "
+        "at most 60 s wanted",
     )
-
-
-def _sentence_speed(project: Project, config: MapConfig, rows: int) -> float:
-    """Rows per second of the sentence model on a seeded sample of the pool."""
-    from engine.maps.sentence import load_encoder
-
-    sample = np.sort(np.random.default_rng(config.seed).choice(rows, size=min(rows, MEASURED_ROWS), replace=False))
-    texts = [f"{prompt_text(r.messages)} {response_text(r.messages)}" for r in project.rows(sample.tolist())]
-    encoder = load_encoder(device=sentence_device(config.device))
-    encoder.encode(texts[:2])  # the first call allocates
-    began = time.perf_counter()
-    encoder.encode(texts)
-    return len(texts) / max(1e-6, time.perf_counter() - began)
 
 
 def _map_key(view: View, config: MapConfig, features: str, model: str | None) -> str:

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engine.data.samples import prompt_text, response_text
 from engine.models.sources import resolve
 from engine.models.tokens import TokenTable, tokenize
 from engine.runs.config import ScoreConfig
 from engine.runs.costs import TARGET_PASSES, Speed, curvature_flops, embedding_flops, gradient_flops
-from engine.runs.function_plan import ENCODER_SAMPLE, function_phases, whole_seconds
+from engine.runs.function_plan import function_phases, whole_seconds
 from engine.runs.inputs import View, take_view
 from engine.runs.methods import needs_model, needs_target
 from engine.runs.phases import Phase
@@ -86,7 +85,7 @@ def plan(project: Project, config: ScoreConfig) -> Plan:
     if speed is None:
         speed, fresh = measure_speed(sizes.sample, config, source, sets=max(1, len(sizes.targets))), True
         if config.method == "network" and _may_encode(config):
-            speed = replace(speed, encoding=measure_encoding(_sampled_texts(project, view, config), config))
+            speed = replace(speed, encoding=_encoding(project, view, config))
         remember_speed(project, key, speed)
     if config.function is None:
         phases = phases_of(config, sizes, speed, warm=config.warms_up(source.kind))
@@ -139,7 +138,7 @@ def _plan_without_model(project: Project, config: ScoreConfig, view: View) -> Pl
     speed = known_speed(project, key)
     fresh = speed is None
     if speed is None:
-        speed = Speed(0, "cpu", 0.0, 0.0, 0.0, encoding=measure_encoding(_sampled_texts(project, view, config), config))
+        speed = Speed(0, "cpu", 0.0, 0.0, 0.0, encoding=_encoding(project, view, config))
         remember_speed(project, key, speed)
     targets = {t.name: t.rows for t in view.targets}
     shape = {"rows": view.rows, "tokens": 0, "items": sum(targets.values()), "item_tokens": 0}
@@ -165,11 +164,8 @@ def _plan_without_model(project: Project, config: ScoreConfig, view: View) -> Pl
     )
 
 
-def _sampled_texts(project: Project, view: View, config: ScoreConfig) -> list[str]:
-    """Texts of a seeded sample of the pool, as the sentence model reads them."""
-    count = min(view.rows, ENCODER_SAMPLE)
-    rows = np.sort(np.random.default_rng(config.seed).choice(view.rows, count, replace=False))
-    return [f"{prompt_text(r.messages)} {response_text(r.messages)}" for r in project.rows(rows)]
+def _encoding(project: Project, view: View, config: ScoreConfig) -> float:
+    return measure_encoding(project, rows=view.rows, seed=config.seed, device=config.device)
 
 
 def phases_of(config: ScoreConfig, sizes: _Sizes, speed: Speed, *, warm: bool) -> tuple[Phase, ...]:

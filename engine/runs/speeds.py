@@ -1,17 +1,18 @@
 """How fast this machine is with this model: a short measurement, kept per machine, model and settings.
 
-Times the very operations of a scoring run (`costs`) on sampled rows of the pool. Kept in `speeds.json` of the project.
+Times the very operations of a scoring run (`costs`), and the sentence model, on sampled rows of the pool. `speeds.json`
+of the project keeps what plans measured.
 """
 
 import os
 import platform
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 
+from engine.data.samples import prompt_text, response_text
 from engine.models.loading import load
 from engine.models.sources import ModelSource
 from engine.models.table import TokenTable
@@ -21,6 +22,7 @@ from engine.runs.parameters import parameters_of
 from engine.store.artifacts import artifact_key, read_json, write_json
 from engine.store.project import Project
 
+ENCODER_SAMPLE = 24  # texts that the sentence model's speed is measured on
 MACHINE = (platform.node(), platform.machine(), os.cpu_count())
 SETTINGS = (
     "method",
@@ -79,12 +81,14 @@ def measure_speed(table: TokenTable, config: ScoreConfig, source: ModelSource, *
     return replace(found, notes=(*found.notes, *lm.notes))
 
 
-def measure_encoding(texts: Sequence[str], config: ScoreConfig) -> float:
-    """Seconds per text of the sentence model on this machine, measured on a few texts of the pool."""
+def measure_encoding(project: Project, *, rows: int, seed: int, device: str) -> float:
+    """Seconds per text of the sentence model on this machine, over a seeded sample of the pool's first `rows` rows."""
     from engine.maps.sentence import load_encoder
     from engine.runs.features import sentence_device
 
-    encoder = load_encoder(device=sentence_device(config.device))
+    sample = np.sort(np.random.default_rng(seed).choice(rows, min(rows, ENCODER_SAMPLE), replace=False))
+    texts = [f"{prompt_text(r.messages)} {response_text(r.messages)}" for r in project.rows(sample)]
+    encoder = load_encoder(device=sentence_device(device))
     encoder.encode(texts[:2])  # the first call allocates
     began = time.perf_counter()
     encoder.encode(texts)

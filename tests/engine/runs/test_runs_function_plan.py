@@ -38,7 +38,7 @@ def _fixed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sentence, "load_encoder", lambda **_: Letters())
     monkeypatch.setattr(module, "measure_speed", lambda *_, **__: SPEED)
-    monkeypatch.setattr(module, "measure_encoding", lambda *_: 0.02)
+    monkeypatch.setattr(module, "measure_encoding", lambda *_, **__: 0.02)
     lexical = LexicalFeatures.fit
     monkeypatch.setattr(LexicalFeatures, "fit", lambda pairs, **seed: lexical(pairs, width=8, **seed))
 

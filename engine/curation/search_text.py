@@ -3,12 +3,14 @@
     search(project, TextQuery.of("solve summar* -proof"), where="prompt") -> bool (n,)
 
 Notation: n usable pool rows. *Where* is the prompt, the response or both (`texts` says what they are); with both, each
-part of a query of words may stand in either. A literal is looked for first, which is fast; the borders of words are
-looked at only where it occurs. Says nothing about where in a text it matched (`search_marks`).
+part of a query of words may stand in either. Words and their beginnings are found by an index (`search_candidates`);
+for what it cannot tell (phrases, signs), the texts of the rows that have the words are read. There a literal is looked
+for first, which is fast; the borders of words are looked at only where it occurs. A regular expression reads all texts.
+Says nothing about where in a text it matched (`search_marks`).
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,6 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.curation import texts
+from engine.curation.search_candidates import sift
+from engine.curation.search_index import Index
 from engine.curation.search_words import Term, TextQuery
 from engine.errors import EngineError
 from engine.progress import Reporter, Silent
@@ -38,9 +42,17 @@ def search(
 
     Raises `EngineError` for another `where`, and where it takes longer than `limit_s` seconds.
     """
-    columns = [f"{side}-folded" if query.terms else side for side in sides_of(where)]
-    listener = _Limited(reporter or Silent(), limit_s) if limit_s is not None else reporter
-    return texts.scan(project, columns, _test(query), reporter=listener)
+    listener = _Limited(reporter or Silent(), limit_s) if limit_s is not None else reporter or Silent()
+    sides = sides_of(where)
+    if not query.terms:
+        return texts.scan(project, sides, lambda batch: _any_matches(batch, query.text), reporter=listener)
+    columns = [f"{side}-folded" for side in sides]
+    there = texts.prepare(project, reporter=listener)
+    passing, doubtful, undecided = _sifted([texts.index_of(project, part) for part in there], columns, query.terms)
+    if doubtful.any():
+        read = texts.scan(project, columns, _test(undecided), among=doubtful, reporter=listener)
+        passing[doubtful] = read[doubtful]
+    return passing
 
 
 def sides_of(where: str) -> tuple[str, ...]:
@@ -50,15 +62,28 @@ def sides_of(where: str) -> tuple[str, ...]:
     return _SIDES[where]
 
 
-def _test(query: TextQuery) -> Callable[[dict[str, pa.Array]], np.ndarray]:
-    """What decides on the rows of a batch."""
-    if not query.terms:
-        return lambda batch: _any(_matches(text, query.text) for text in batch.values())
-    terms = sorted(query.terms, key=lambda term: -len(term.text))  # long ones are rare: they leave less to do
+def _sifted(
+    indexes: Iterable[Index], columns: Sequence[str], terms: Sequence[Term]
+) -> tuple[np.ndarray, np.ndarray, set[Term]]:
+    """What `search_candidates.sift` says of the whole pool."""
+    passing, doubtful, undecided = [np.zeros(0, bool)], [np.zeros(0, bool)], set[Term]()
+    for index in indexes:
+        opened = [index.column(name) for name in columns]
+        for at in range(len(index.segments) - 1):
+            passes, open_, terms_ = sift(terms, [column.segment(at) for column in opened])
+            passing.append(passes)
+            doubtful.append(open_)
+            undecided |= terms_
+    return np.concatenate(passing), np.concatenate(doubtful), undecided
+
+
+def _test(terms: Iterable[Term]) -> Callable[[dict[str, pa.Array]], np.ndarray]:
+    """What decides on the rows of a batch: all terms."""
+    ordered = sorted(terms, key=lambda term: -len(term.text))  # long ones are rare: they leave less to do
 
     def test(batch: dict[str, pa.Array]) -> np.ndarray:
         passing = np.ones(len(next(iter(batch.values()))), bool)
-        for term in terms:
+        for term in ordered:
             if passing.any():
                 passing &= _any(_has(text, term, passing) for text in batch.values()) ^ term.unwanted
         return passing
@@ -80,8 +105,12 @@ def _matches(texts_: pa.Array, pattern: str) -> np.ndarray:
     return pc.match_substring_regex(texts_, pattern).to_numpy(zero_copy_only=False)
 
 
-def _any(masks: "object") -> np.ndarray:
-    return np.logical_or.reduce(list(masks))  # type: ignore[call-overload]
+def _any_matches(batch: dict[str, pa.Array], pattern: str) -> np.ndarray:
+    return _any(_matches(text, pattern) for text in batch.values())
+
+
+def _any(masks: Iterable[np.ndarray]) -> np.ndarray:
+    return np.logical_or.reduce(list(masks))
 
 
 class _Limited:

@@ -29,8 +29,8 @@ Mode = Literal["words", "phrase", "regex"]
 MODES: tuple[str, ...] = get_args(Mode)
 LONGEST_QUERY = 1000
 
-_WORD = r"[\pL\pN\pM_]"
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+WORD = r"[\pL\pN\pM_]"
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _LEFT, _RIGHT = r"(?:^|[^\pL\pN\pM_])", r"(?:$|[^\pL\pN\pM_])"
 _ALIKE = {
     **dict.fromkeys("\u2018\u2019\u201b\u02bc\u2032", "'"),
@@ -156,8 +156,8 @@ def _term(text: str, *, prefix: bool = False, unwanted: bool = False) -> Term | 
 
 def _bounds(character: str) -> bool:
     """Whether a word of this script has a border here."""
-    wanted = pc.match_substring_regex(pa.array([character]), f"{_WORD}")[0].as_py()
-    return wanted and not pc.match_substring_regex(pa.array([character]), f"[{_UNSPACED}]")[0].as_py()
+    wanted = pc.match_substring_regex(pa.array([character]), f"{WORD}")[0].as_py()
+    return wanted and not pc.match_substring_regex(pa.array([character]), f"[{UNSPACED}]")[0].as_py()
 
 
 def _of_word(character: str) -> bool:

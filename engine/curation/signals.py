@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from engine.curation.facts import STATE, Array, Facts
-from engine.data.signal_columns import SignalColumn, read_columns
+from engine.data.signal_columns import REPEATED_SAMPLE, SignalColumn, read_columns
 from engine.errors import EngineError
 from engine.store import artifacts
 from engine.store.decisions import DECISIONS
@@ -27,7 +27,7 @@ CLOSENESS = "closeness"
 CLOSENESS_FORMAT = 1
 Keep = Literal["first", "longest", "highest score", "approved first"]
 KEEPS: tuple[Keep, ...] = get_args(Keep)
-COPIES = ("exact duplicate", "near-duplicate")
+COPIES = ("exact duplicate", "near-duplicate", "repeated sample")
 """Guards over groups of copies, of which one row stays."""
 
 
@@ -169,7 +169,7 @@ def groups(signals: Signals, name: str) -> Array:
     Raises `EngineError` for a signal that is not about copies.
     """
     if name not in COPIES:
-        raise EngineError(f"{name!r} has no groups; {' and '.join(COPIES)} have. Nothing was changed.")
+        raise EngineError(f"{name!r} has no groups; {', '.join(COPIES)} have. Nothing was changed.")
     stored = np.asarray(signals.array(name)[: signals.n], np.int64)
     found = np.arange(signals.n)
     found[: len(stored)] = np.where(stored >= 0, stored, found[: len(stored)])
@@ -224,7 +224,7 @@ def outdated(facts: Facts) -> list[str]:
         return []
     summary = artifacts.read_json(facts.artifact(latest) / "summary.json")
     before = {(e["role"], e["name"]): e["hash"] for e in summary.get("beside", ())}
-    if "beside" not in summary:
+    if "beside" not in summary or REPEATED_SAMPLE.array not in summary.get("columns", [REPEATED_SAMPLE.array]):
         return ["more signals have become known"]
     now = {(role, name): content for role, name, _, content in _beside(facts)}
     grown = facts.n - int(summary["rows"])

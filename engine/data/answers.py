@@ -2,10 +2,12 @@
 
 Judged by the texts alone, without a model. A refusal is looked for where a response opens, because "I cannot" further
 on is a part of an answer, and only in the assistant's own voice: a story in which somebody refuses is none. The
-patterns are English; refusals in other languages are not found.
+patterns here are English; those of other languages are in `refusals`.
 """
 
 import re
+
+from engine.data.refusals import declines
 
 
 def _phrases(text: str) -> frozenset[str]:
@@ -105,7 +107,8 @@ def looks_empty(prompt: str, response: str) -> bool:
 def refuses(response: str) -> bool:
     """Whether the response opens by declining to answer, as an assistant does."""
     head = response[: OPENING * 2].strip()[:OPENING].replace("’", "'").lower()
-    if not any(part in head for part in _POSSIBLE):
-        return False
-    start = _GREETING.match(head)
-    return bool(_REFUSAL.match(head, start.end() if start else 0))
+    if any(part in head for part in _POSSIBLE):
+        start = _GREETING.match(head)
+        if _REFUSAL.match(head, start.end() if start else 0):
+            return True
+    return declines(head)

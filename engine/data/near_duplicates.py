@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.signal_words import Grams, Words, grams_of, sorted_unique
+from engine.data.signal_words import Grams, Words, grams_of, mixed, sorted_unique
 
 SHINGLE = 3
 BANDS, WIDTH = 16, 4
@@ -53,20 +53,23 @@ class NearDuplicates:
         """Drop the temporary file."""
         self._file.close()
 
-    def add(self, words: Words) -> None:
-        """Take the next rows of the pool."""
+    def add(self, words: Words, *, groups: NDArray[np.int64] | None = None) -> None:
+        """Take the next rows of the pool; rows of different `groups` (n,) share nothing, whatever they say."""
         shingles = shingles_of(words)
+        if groups is not None:
+            shingles = Grams(mixed(shingles.hashes + groups[shingles.rows].astype(np.uint64)), shingles.rows)
         self._counts.append(shingles.counts(len(words)))
         self._signatures.append(self._signed(shingles, len(words)))
         self._file.write((shingles.hashes >> np.uint64(32)).astype(np.uint32).tobytes())
 
     def finish(self) -> NDArray[np.int64]:
-        """(n,) the first row of the group each row belongs to, -1 for rows that repeat nothing before them."""
+        """(n,) the first row of the group each row belongs to, -1 for rows that repeat nothing before them; once."""
         counts = np.concatenate([np.zeros(0, np.int64), *self._counts])
         earliest = np.full(len(counts), len(counts), dtype=np.int64)
         if not counts.any():
             return np.full(len(counts), -1, dtype=np.int64)
         signatures = np.concatenate(self._signatures)
+        self._signatures.clear()  # the largest of what is held
         self._file.flush()
         offsets = np.concatenate([[0], np.cumsum(counts)])
         stored = np.memmap(self._file, dtype=np.uint32, mode="r", shape=(int(offsets[-1]),))

@@ -79,7 +79,18 @@ NEAR_DUPLICATE = SignalColumn(
     guard=True,
     group="Copies",
     explanation="Repeats an earlier sample word for word or nearly: at least 80 % of their runs of three words agree. "
-    "A long instruction that samples share counts as well, so look before you leave them out.",
+    "A long instruction that samples share counts as well; those that repeat the answer too are repeated samples.",
+)
+REPEATED_SAMPLE = SignalColumn(
+    name="repeated sample",
+    title="Repeated sample",
+    kind="flag",
+    array="repeated_sample_of",
+    threshold=0,
+    guard=True,
+    group="Copies",
+    explanation="A near-duplicate whose response, too, is nearly that of an earlier sample of its group. Samples that "
+    "share a long instruction and answer it differently are none.",
 )
 LEAK = SignalColumn(
     name="leak",

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.data import copy_kinds
 from engine.data.contamination import Contamination, Leaks
 from engine.data.lengths import OUTLYING, robust_length
 from engine.data.near_duplicates import NearDuplicates
-from engine.data.signal_columns import LEAK, NEAR_DUPLICATE, TRUNCATED, SignalColumn
+from engine.data.signal_columns import LEAK, NEAR_DUPLICATE, REPEATED_SAMPLE, TRUNCATED, SignalColumn
 from engine.data.signal_words import WordFile, Words
 from engine.data.truncation import Endings
 
@@ -68,18 +69,37 @@ class Part(Protocol):
 
 
 class Copies:
-    """Near duplicates within the pool. Use as a context: it holds a temporary file."""
+    """Near duplicates within the pool, and what they repeat: found in the words that whoever made this keeps."""
 
-    def __init__(self, duplicates: NearDuplicates) -> None:
-        self._duplicates = duplicates
+    def __init__(self, duplicates: NearDuplicates, both: WordFile, responses: WordFile) -> None:
+        self._duplicates, self._both, self._responses = duplicates, both, responses
 
     def add(self, chunk: Chunk) -> None:
         """Take the next rows."""
         self._duplicates.add(chunk.words)
 
     def finish(self) -> Finding:
-        """The first row of the group each row repeats."""
-        return Finding((NEAR_DUPLICATE,), {NEAR_DUPLICATE.array: self._duplicates.finish()})
+        """The first row of the group each row repeats, the sample it repeats, and what of it."""
+        groups = self._duplicates.finish()
+        kinds, samples = copy_kinds.kinds_of(groups, self._both, self._responses)
+        arrays: dict[str, NDArray[Any]] = {
+            NEAR_DUPLICATE.array: groups,
+            REPEATS.array: kinds,
+            REPEATED_SAMPLE.array: samples,
+        }
+        return Finding((NEAR_DUPLICATE, REPEATED_SAMPLE, REPEATS), arrays)
+
+
+REPEATS = SignalColumn(
+    name="what is repeated",
+    title="What is repeated",
+    kind="category",
+    array="near_duplicate_kind",
+    categories=copy_kinds.KINDS,
+    group="Copies",
+    explanation="What a near-duplicate has nearly in common with an earlier sample of its group: prompt and response, "
+    "the prompt only (the same instruction, another answer), the response only, or parts of both; else nothing.",
+)
 
 
 class Overlaps:

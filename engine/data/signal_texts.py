@@ -49,7 +49,8 @@ REFUSAL = SignalColumn(
     guard=True,
     group="Answers",
     explanation="The response opens by declining to answer, as an assistant does (“I'm sorry, but I cannot…”, “As an "
-    "AI language model, I…”). English only.",
+    "AI language model, I…”), in English or one of sixteen other languages: German, French, Spanish, Portuguese, "
+    "Italian, Dutch, Polish, Turkish, Russian, Arabic, Hindi, Chinese, Japanese, Korean, Vietnamese, Indonesian.",
 )
 
 

@@ -83,11 +83,11 @@ def grams_of(words: Words, n: int) -> Grams:
     inside = rows[:count] == rows[n - 1 :]  # the run does not cross into the next row
     hashes = np.zeros(count, dtype=np.uint64)
     for at in range(n):
-        hashes = _mixed(hashes + words.ids[at : at + count] + _MIX[0])
+        hashes = mixed(hashes + words.ids[at : at + count] + _MIX[0])
     return Grams(hashes[inside], rows[:count][inside])
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The finaliser of splitmix64: every bit of the input moves about half of the output's (overflow is meant)."""
     values = (values ^ (values >> np.uint64(30))) * _MIX[1]
     values = (values ^ (values >> np.uint64(27))) * _MIX[2]

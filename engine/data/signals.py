@@ -83,7 +83,7 @@ def compute_signals(
         notes: list[str] = []
         parts = _made(
             {
-                "near-duplicates": lambda: Copies(copies),
+                "near-duplicates": lambda: Copies(copies, both, responses),
                 "overlap": lambda: Overlaps(sets, both),
                 "truncation": Truncation,
                 "answers": Answers,

@@ -1,5 +1,7 @@
 """Groups of copies, one beside the other: which one stays, and one press that rejects the others.
 
+Shown first are repeated samples, prompt and answer: near-duplicates that only share a long prompt hold answers of their
+own, and are rejected only by whoever asks for all near-duplicates.
 Which stays is chosen by a rule for all groups (`engine.curation.signals.Keep`). Samples that a person has approved are
 never rejected here. What is rejected is one batch, which one undo takes back.
 """
@@ -19,6 +21,7 @@ from pages.parts.tables import table
 from pages.parts.words import count, plain, shorten
 
 PER_PAGE, MOST_LINES = 5, 20
+REPEATS = "what is repeated"
 KEEP_WORDS = {
     "first": "the first of the pool",
     "longest": "the longest",
@@ -53,6 +56,7 @@ def _browse(project: Project) -> None:
     left, right = st.columns(2)
     name = left.segmented_control("Copies", there, default=there[-1], required=True, key="copies_kind",
                                   format_func=lambda name: found.columns[name].title)  # fmt: skip
+    st.caption(plain(found.columns[str(name)].explanation))
     run = reads.facts(project).guide()
     policies = [keep for keep in KEEPS if keep != "highest score" or run is not None]
     keep = right.selectbox("Of each group stays", policies, key="copies_keep", format_func=KEEP_WORDS.__getitem__)
@@ -75,6 +79,15 @@ def _groups(project: Project, name: str) -> Groups:
         return Groups(order, np.append(begins, len(order)))
 
     return reads.by_pool(project, "groups of copies", compute, name, version(facts))
+
+
+def _repeats(project: Project, rows: list[int]) -> list[str] | None:
+    """What each row repeats of near-duplicates before it, "" for nothing; None where the check did not tell."""
+    found = signals_of(reads.facts(project))
+    if REPEATS not in found.columns:
+        return None
+    codes, names = found.array(REPEATS), found.columns[REPEATS].categories
+    return [names[int(codes[row])] if row < len(codes) and codes[row] else "" for row in rows]
 
 
 def _reject(project: Project, name: str, keep: Keep, others: np.ndarray, number: int) -> None:
@@ -119,22 +132,24 @@ def _page(project: Project, found: Groups, others: np.ndarray) -> None:
     pages = -(-len(found) // PER_PAGE)
     page = int(st.number_input("Page of groups", 1, pages, 1, key="copies_page", width=160)) if pages > 1 else 1
     decisions = reads.decisions(project)
-    for at in range((page - 1) * PER_PAGE, min(page * PER_PAGE, len(found))):
-        rows = found.rows[found.starts[at] : found.starts[at + 1]]
+    for number in range((page - 1) * PER_PAGE, min(page * PER_PAGE, len(found))):
+        rows = found.rows[found.starts[number] : found.starts[number + 1]]
         rows = rows[np.argsort(others[rows], kind="stable")]  # the one that stays first
-        st.caption(f"Group {at + 1:,}: {count(len(rows), 'sample')}")
+        st.caption(f"Group {number + 1:,}: {count(len(rows), 'sample')}")
         shown = rows[:MOST_LINES].tolist()
+        repeats = _repeats(project, shown)
         table(
             [
                 {
                     "Stays": "yes" if not others[row] else "",
                     "Sample": shorten(stored.id, 40),
                     "Decision": filters.decision_name(int(decisions[row])),
+                    **({"Repeats": repeats[at]} if repeats is not None else {}),
                     "Words": stored.words,
                     "Prompt": shorten(prompt_text(stored.messages), 120),
                     "Response": shorten(response_text(stored.messages), 120),
                 }
-                for row, stored in zip(shown, reads.samples(project, shown), strict=True)
+                for at, (row, stored) in enumerate(zip(shown, reads.samples(project, shown), strict=True))
             ]
         )
         if len(rows) > MOST_LINES:

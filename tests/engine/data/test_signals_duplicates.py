@@ -1,4 +1,4 @@
-"""Near duplicates against a brute-force oracle over all pairs."""
+"""Near duplicates, and what they repeat, against a brute-force oracle over all pairs."""
 
 import random
 
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.data.copy_kinds import KINDS, kinds_of
 from engine.data.near_duplicates import NearDuplicates, jaccard, shingles_of
-from engine.data.signal_words import words_of
+from engine.data.signal_words import Words, beside, words_of
 
 VOCABULARY = [f"word{n}" for n in range(300)]
 
@@ -85,6 +86,59 @@ def test_a_template_that_fills_a_bucket_hides_no_exact_copy() -> None:
     found = found_in([*texts, *(texts[at] for at in copies)], threshold=0.95)
     assert found[600:] == copies
     assert set(found[:600]) == {-1}
+
+
+def chunks(pairs: list[tuple[str, str]], size: int) -> tuple[list[Words], list[Words]]:
+    """The words of prompt and response together, and of responses, in chunks of a size."""
+    cut = [pairs[at : at + size] for at in range(0, len(pairs), size)]
+    own = [words_of([response for _, response in part]) for part in cut]
+    return [beside(words_of([prompt for prompt, _ in part]), mine) for part, mine in zip(cut, own)], own
+
+
+def brute_kinds(pairs: list[tuple[str, str]], groups: list[int]) -> tuple[list[str], list[int]]:
+    """Kind and repeated sample of each row, by the rule of `brute` over the texts of each group."""
+    said, sample = ["nothing"] * len(pairs), [-1] * len(pairs)
+    for first in sorted({group for group in groups if group >= 0}):
+        rows = [first, *(row for row, group in enumerate(groups) if group == first)]
+        labels = []
+        for part in (0, 1):
+            texts = [pairs[row][part] for row in rows]
+            found = [before if before >= 0 else at for at, before in enumerate(brute(texts, 0.8))]
+            empty = [at for at, text in enumerate(texts) if not text]
+            labels.append([empty[0] if not texts[at] else label for at, label in enumerate(found)])
+        for at, row in enumerate(rows[1:], start=1):
+            asked, answered = ([labels[part][at] == labels[part][b] for b in range(at)] for part in (0, 1))
+            both = any(one and two for one, two in zip(asked, answered))
+            said[row] = KINDS[1 if both else 2 if any(asked) else 3 if any(answered) else 4]
+            sample[row] = rows[labels[1][at]] if any(answered) else -1
+    return said, sample
+
+
+def test_what_is_repeated_is_same_as_brute_force() -> None:
+    rng = random.Random(3)
+    prompts, answers = [*pool(6, 60), ""], [*pool(7, 60), "", "yes", "no"]
+    pairs = [(rng.choice(prompts[-9:]), rng.choice(answers[-9:])) for _ in range(150)]
+    pairs += [(prompt, rng.choice(answers[:20])) for prompt in prompts]
+    whole = chunks(pairs, 1000)[0]
+    with NearDuplicates() as duplicates:
+        duplicates.add(whole[0])
+        groups = duplicates.finish()
+    said, sample = brute_kinds(pairs, groups.tolist())
+    for size in (1000, 17):
+        kinds, found = kinds_of(groups, *chunks(pairs, size))
+        assert [KINDS[kind] for kind in kinds] == said and found.tolist() == sample
+    assert {said.count(kind) > 3 for kind in KINDS[:4]} == {True}
+
+
+def test_a_shared_instruction_makes_no_repeated_sample() -> None:
+    long = "Read the following rules with care and then say in one word whether the sentence keeps to all of them. " * 3
+    pairs = [(f"{long} A.", "Yes."), (f"{long} A.", "No."), (f"{long} B.", "Yes."), (f"{long} A.", "Perhaps.")]
+    whole, own = chunks(pairs, 9)
+    kinds, sample = kinds_of(np.array([-1, 0, 0, 0]), whole, own)
+    assert [KINDS[kind] for kind in kinds] == ["nothing", "prompt only", "prompt and response", "prompt only"]
+    assert sample.tolist() == [-1, -1, 0, -1]
+    nothing = kinds_of(np.full(4, -1), whole, own)
+    assert not nothing[0].any() and (nothing[1] == -1).all()
 
 
 def test_case_and_space_do_not_matter_but_words_do() -> None:

@@ -93,7 +93,7 @@ def drawn(members: np.ndarray, seed: int) -> np.ndarray:
 def latest(project: Project) -> tuple[Audit, int] | None:
     """The audit begun last and how many of its rows were answered, or None."""
     with project.session() as con:
-        number = audits.count(con)
+        number = audits.latest(con)
         return (audits.get(con, number), audits.reached(con, number)) if number else None
 
 

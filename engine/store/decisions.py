@@ -67,15 +67,17 @@ def undo(con: duckdb.DuckDBPyConnection, *, by: str, batch: int | None) -> int:
     """Take a batch back by a further batch; return how many rows changed.
 
     Rows get the decision they would have had without it: a later decision stands, an earlier one returns. `batch`
-    None means the latest act of this person that still stands; 0 if there is none. An undo can itself be undone by
-    its number. Raises `EngineError` for a batch that does not exist or is taken back already.
+    None means the latest act of this person that still stands and was made here, not in another copy whose decisions
+    were taken in; 0 if there is none. An undo can itself be undone by its number. Raises `EngineError` for a batch
+    that does not exist or is taken back already.
     """
     _check_author(by)
     pairs = con.execute("SELECT batch, undoes FROM decision_batches ORDER BY batch").fetchall()
     undoes: dict[int, int | None] = dict(pairs)
     taken = taken_back(undoes)
     if batch is None:
-        query = "SELECT batch FROM decision_batches WHERE kind = 'decide' AND author = ? ORDER BY batch DESC"
+        query = """SELECT batch FROM decision_batches WHERE kind = 'decide' AND author = ? AND origin IS NULL
+            ORDER BY batch DESC"""
         own = (int(number) for (number,) in con.execute(query, [by]).fetchall())
         batch = next((number for number in own if number not in taken), None)
         if batch is None:
@@ -282,9 +284,10 @@ def _check_author(by: str) -> None:
 
 @dataclass(frozen=True)
 class Foreign:
-    """One batch made in another copy of the project: who, when (UTC), and the rows of this pool it touched.
+    """One batch to be appended as it is: who, when (UTC), and the rows of this pool it touched.
 
-    `origin` identifies it among all copies; `undoes` is the number that the batch it takes back has here.
+    `origin` identifies one that was made in another copy of the project among all copies, None for one made here;
+    `undoes` is the number that the batch it takes back has here.
     """
 
     made: str
@@ -294,7 +297,7 @@ class Foreign:
     note: str
     rows: np.ndarray
     codes: np.ndarray
-    origin: str
+    origin: str | None
 
 
 def append_foreign(con: duckdb.DuckDBPyConnection, batches: Sequence[Foreign]) -> np.ndarray:
@@ -326,9 +329,3 @@ def append_foreign(con: duckdb.DuckDBPyConnection, batches: Sequence[Foreign]) -
         con.unregister("foreign_batches")
     _keep_snapshot(con, start + len(batches) - 1, state)
     return state
-
-
-def restore(con: duckdb.DuckDBPyConnection, rows: np.ndarray, codes: np.ndarray, *, by: str, note: str) -> int:
-    """Append one batch that gives each of `rows` (ascending) its code; return its number."""
-    pool = reading.size(con, "pool", "")
-    return _append(con, rows, codes, pool=pool, by=by, note=note, kind="decide", undoes=None)

@@ -1,4 +1,4 @@
-"""Taking in the decisions and tags that people made in another copy of the project.
+"""Taking in the decisions, tags and random audits that people made in another copy of the project.
 
 The other log's batches that are not known here are appended as they are, signed and dated as they were. Then, for every
 row, what holds is decided as for two lines of work that parted:
@@ -7,58 +7,46 @@ row, what holds is decided as for two lines of work that parted:
     their latest act is known here                ours: it is the same, or newer
     our latest act is known there, theirs is new  theirs: they decided knowing ours
     both are new: the same, or one takes back     the decision that is one
-    both are new and differ                       a *conflict*, settled only by an explicit choice
+    both are new and differ                       a *conflict*, settled only by an explicit choice (`conflicts`)
 
-Where ours holds, a batch signed by whoever merges says so at the end of the log, so that the log alone still gives the
-state. Merging again changes nothing. Tags never conflict: the later act counts. Notation: n pool rows, T touched rows.
+Clocks play no part in this but where "latest" is chosen. Acts are known row by row: of a batch that was taken in before
+some of its rows were in the pool, those follow later. Where ours holds, and on every conflict that was settled, a batch
+signed by whoever merges says so at the end of the log, with the note of the decision that holds, so that the log alone
+still gives the state and both copies learn of the choice. Merging again changes nothing. Tags: `merged_tags`; audits:
+`audit_files`. Notation: n pool rows, T touched rows, E entries (one row of one batch).
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 import numpy as np
 
 from engine.errors import EngineError
-from engine.store import chosen, decisions, tags
-from engine.store.decision_files import Batch, Log, TagBatch, found_rows, own_batches, own_tags
+from engine.store import audit_files, conflicts, decisions, merged_tags
+from engine.store.audit_files import TakenAudits
+from engine.store.conflicts import OPEN, PREFER, THEIRS, Act, Conflict, Conflicts, Side
+from engine.store.decision_files import Batch, Log, TagBatch, found_rows, own_batches, own_numbers
 from engine.store.decisions import NONE, Foreign
 from engine.store.project import Project
+from engine.store.records import now
 
-Prefer = Literal["mine", "theirs", "latest"]
-PREFER: tuple[str, ...] = get_args(Prefer)
+__all__ = ["PREFER", "Conflict", "Conflicts", "Merge", "Side", "merge"]
 MOST_LISTED = 1000
-_NAMES = tuple(decisions.DECISIONS)
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a conflict: the decision, by whom, when (UTC) and with which note."""
-
-    decision: str
-    by: str
-    at: str
-    note: str
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """A row on which both sides decided differently, neither knowing of the other."""
-
-    row: int
-    id: str
-    mine: Side
-    theirs: Side
+_CLOCK = timedelta(minutes=2)  # by which two clocks may differ without a word
+_SAID = re.compile(r"(?:^| · )(?:Kept|Theirs, taken) when the decisions of .* were merged$")
 
 
 @dataclass(frozen=True)
 class Merge:
     """What merging does, or would do. `applied`: whether it was done; not where conflicts wait for a choice.
 
-    Batches: `new` and `known` ones of theirs. Rows: `taken` change to their decision, `kept` stay ours against theirs,
-    `agreed` have the same; `unknown` are not in this pool, with the first of their ids. The first `MOST_LISTED`
-    conflicts are listed, `conflicted` counts all.
+    Batches: `new` and `known` ones of theirs, and of `tags`. Rows: `taken` change to their decision, `kept` stay ours
+    against theirs, `agreed` have the same; `unknown` are not in this pool, with the first `MOST_LISTED` of their ids.
+    Of the `conflicts` so many are `unsettled`. `ahead`: the latest moment in their log where that has not come yet
+    here (one of the clocks is wrong), else "".
     """
 
     project: str
@@ -69,10 +57,22 @@ class Merge:
     agreed: int
     unknown: int
     unknown_ids: tuple[str, ...]
-    conflicted: int
-    conflicts: tuple[Conflict, ...]
+    conflicts: Conflicts
+    unsettled: int
     tags: int
+    audits: TakenAudits
+    ahead: str
     applied: bool
+
+    @property
+    def conflicted(self) -> int:
+        """The number of conflicts."""
+        return len(self.conflicts)
+
+    @property
+    def brings(self) -> bool:
+        """Whether there is anything in their log that is not known here and can be taken in."""
+        return bool(self.new or self.tags or self.audits.new or self.audits.further)
 
 
 @dataclass(frozen=True)
@@ -83,48 +83,76 @@ class _Replay:
     code: np.ndarray
 
 
-def merge(project: Project, log: Log, *, by: str, prefer: str | None = None, dry_run: bool = False) -> Merge:
+@dataclass(frozen=True)
+class _Weighed:
+    """Both logs over the touched rows (T,): bool `take` for theirs, `conflict`, `same`; `new` batches to append."""
+
+    mine: list[Batch]
+    theirs: list[Batch]
+    ours: _Replay
+    their: _Replay
+    touched: np.ndarray
+    take: np.ndarray
+    conflict: np.ndarray
+    same: np.ndarray
+    new: list[Batch]
+
+
+def merge(
+    project: Project,
+    log: Log,
+    *,
+    by: str,
+    prefer: str | None = None,
+    settled: Mapping[int, str] | None = None,
+    expected: str | None = None,
+    dry_run: bool = False,
+) -> Merge:
     """Take in `log`; all in one transaction, or nothing where it is a trial or conflicts lack a choice.
 
-    `prefer` settles conflicts: mine, theirs or the latest. `by` signs what holds against theirs. Raises `EngineError`
-    for an unknown preference or no name.
+    `settled` says for single rows which side holds, mine or theirs (of rows in no conflict nothing); `prefer` settles
+    the rest: mine, theirs or the latest. `by` signs what was chosen and what holds against theirs. `expected`: the
+    `state` of the conflicts that the choices were made for. Raises `EngineError` for a choice that is none, no name, or
+    other conflicts than expected; then nothing is changed.
     """
-    if prefer is not None and prefer not in PREFER:
-        raise EngineError(f"{prefer!r} settles nothing; use one of {', '.join(PREFER)}. Nothing was changed.")
+    conflicts.checked(settled, prefer)
     if not by.strip():
         raise EngineError("Merging needs the name of the person who merges. Nothing was changed.")
-    with project.changing() as con:
+    with project.session() if dry_run else project.changing() as con:
         rows = found_rows(con, log.rows)
-        theirs = [_here(batch, rows) for batch in log.batches]
-        mine = own_batches(con)
-        n = len(decisions.current(con))
-        ours, their = _played(mine, n), _played(theirs, n)
-        touched = np.flatnonzero(their.last >= 0)
-        take, conflict, same = _judged(mine, theirs, ours, their, touched)
-        listed = _conflicts(con, mine, theirs, ours, their, touched[conflict][:MOST_LISTED])
-        new = [batch for batch in theirs if batch.key not in {own.key for own in mine}]
-        waits = bool(conflict.any()) and prefer is None
-        take = take | (conflict & _preferred(mine, theirs, ours, their, touched, prefer))
-        wanted = np.where(take, their.code[touched], ours.code[touched])
-        fresh_tags = _fresh_tags(con, log.tags, rows)
-        if not dry_run and not waits:
-            _append(con, new, touched, wanted, mine, by=by, name=log.project)
-            _append_tags(con, fresh_tags, by=by)
-    changed = wanted != ours.code[touched]
+        weighed = _weighed(own_batches(con), [_here(batch, rows) for batch in log.batches], len(decisions.current(con)))
+        found = _conflicts(weighed)
+        if expected is not None and found.state != expected:
+            raise EngineError("Somebody decided meanwhile: the conflicts are others now. Look again; nothing changed.")
+        sides = conflicts.ruled(found, conflicts.named(found, settled), prefer)
+        unsettled = int((sides == OPEN).sum())
+        applied = not dry_run and not unsettled
+        take = weighed.take.copy()
+        take[weighed.conflict] = sides == THEIRS
+        theirs = [_tags_here(batch, rows) for batch in log.tags]
+        fresh = merged_tags.fresh(con, theirs)
+        if applied:
+            _append(con, weighed, take, by=by, name=log.project)
+            merged_tags.take_in(con, theirs, fresh, by=by)
+        numbers = dict(zip((b.key for b in own_batches(con)), own_numbers(con), strict=True)) if log.audits else {}
+        audits = audit_files.take_in(con, log.audits, rows, numbers, dry_run=not applied)
+    own, other = weighed.ours.code[weighed.touched], weighed.their.code[weighed.touched]
     lost = [name for name, row in zip(log.rows, rows.tolist(), strict=True) if row < 0]
     return Merge(
         project=log.project,
-        new=len(new),
-        known=len(theirs) - len(new),
-        taken=int((take & changed).sum()),
-        kept=int((~take & (wanted != their.code[touched])).sum()),
-        agreed=int(same.sum()),
+        new=len(weighed.new),
+        known=len(log.batches) - len(weighed.new),
+        taken=int((take & (own != other)).sum()),
+        kept=int((~take & (own != other)).sum()),
+        agreed=int(weighed.same.sum()),
         unknown=len(lost),
         unknown_ids=tuple(own or text[:16] for text, own, _ in lost[:MOST_LISTED]),
-        conflicted=int(conflict.sum()),
-        conflicts=tuple(listed),
-        tags=len(fresh_tags),
-        applied=not dry_run and not waits,
+        conflicts=found,
+        unsettled=unsettled,
+        tags=len(fresh),
+        audits=audits,
+        ahead=_ahead([*(b.made for b in weighed.new), *(b.made for b in fresh)]),
+        applied=applied,
     )
 
 
@@ -134,6 +162,28 @@ def _here(batch: Batch, rows: np.ndarray) -> Batch:
     return Batch(**{**vars(batch), "rows": places[places >= 0], "codes": batch.codes[places >= 0]})
 
 
+def _tags_here(batch: TagBatch, rows: np.ndarray) -> TagBatch:
+    places = rows[batch.rows]
+    return TagBatch(**{**vars(batch), "rows": places[places >= 0]})
+
+
+def _weighed(mine: list[Batch], theirs: list[Batch], n: int) -> _Weighed:
+    ours, their = _played(mine, n), _played(theirs, n)
+    touched = np.flatnonzero(their.last >= 0)
+    keys = {key: at for at, key in enumerate(dict.fromkeys(batch.key for batch in (*mine, *theirs)))}
+    my_acts, their_acts = _acts(mine, keys, n), _acts(theirs, keys, n)
+    there = np.isin(their_acts, my_acts)
+    take, conflict, same = _judged(
+        ours.code[touched],
+        their.code[touched],
+        undecided=ours.last[touched] < 0,
+        known_here=np.isin(_last_acts(theirs, their, touched, keys, n), my_acts),
+        known_there=np.isin(_last_acts(mine, ours, touched, keys, n), their_acts),
+    )
+    new = _new({batch.key for batch in mine}, theirs, there)
+    return _Weighed(mine, theirs, ours, their, touched, take, conflict, same, new)
+
+
 def _played(batches: Sequence[Batch], n: int) -> _Replay:
     last, code = np.full(n, -1, np.int64), np.zeros(n, np.int8)
     for place, batch in enumerate(batches):
@@ -141,119 +191,108 @@ def _played(batches: Sequence[Batch], n: int) -> _Replay:
     return _Replay(last, code)
 
 
+def _acts(batches: Sequence[Batch], keys: Mapping[str, int], n: int) -> np.ndarray:
+    """int64 (E,): one number per entry in order, the same for the same act on the same row in both logs."""
+    parts = [(keys[batch.key] * n + batch.rows.astype(np.int64)) * 4 + batch.codes for batch in batches]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _last_acts(
+    batches: Sequence[Batch], replay: _Replay, rows: np.ndarray, keys: Mapping[str, int], n: int
+) -> np.ndarray:
+    """int64: the number of the last act on each of `rows`, as in `_acts`, -1 where there is none."""
+    key = np.array([*(keys[batch.key] for batch in batches), -1], np.int64)[replay.last[rows]]
+    return np.where(key < 0, -1, (key * n + rows) * 4 + replay.code[rows])
+
+
 def _judged(
-    mine: Sequence[Batch], theirs: Sequence[Batch], ours: _Replay, their: _Replay, touched: np.ndarray
+    own: np.ndarray, other: np.ndarray, *, undecided: np.ndarray, known_here: np.ndarray, known_there: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the touched rows, bool (T,): theirs holds, conflict, both sides say the same (see the table above)."""
-    my_keys, their_keys = {b.key for b in mine}, {b.key for b in theirs}
-    known_here = np.array([b.key in my_keys for b in theirs], bool)[their.last[touched]]
-    last, undecided = ours.last[touched], ours.last[touched] < 0
-    known_there = np.append(np.array([b.key in their_keys for b in mine], bool), False)[last]
-    own, other = ours.code[touched], their.code[touched]
     parted = ~known_here & ~undecided & ~known_there
     same = own == other
     take = ~known_here & (undecided | known_there) | (parted & (own == NONE))
     return take, parted & ~same & (own != NONE) & (other != NONE), same & (own != NONE)
 
 
-def _preferred(
-    mine: Sequence[Batch],
-    theirs: Sequence[Batch],
-    ours: _Replay,
-    their: _Replay,
-    touched: np.ndarray,
-    prefer: str | None,
-) -> np.ndarray:
-    """bool (T,): rows whose conflict would be settled for theirs."""
-    if prefer != "latest":
-        return np.full(len(touched), prefer == "theirs")
-    at_mine = np.array([*(b.made for b in mine), ""], str)[ours.last[touched]]
-    at_theirs = np.array([b.made for b in theirs], str)[their.last[touched]] if len(touched) else at_mine
-    return at_theirs > at_mine
+def _new(known: set[str], theirs: Sequence[Batch], there: np.ndarray) -> list[Batch]:
+    """Their batches that are not known here, and of known ones the rows that are not; `there` bool (E,)."""
+    found, at = [], 0
+    for batch in theirs:
+        missing = ~there[at : at + len(batch.rows)]
+        at += len(batch.rows)
+        if batch.key not in known:
+            found.append(batch)
+        elif missing.any():
+            found.append(Batch(**{**vars(batch), "rows": batch.rows[missing], "codes": batch.codes[missing]}))
+    return found
 
 
-def _conflicts(
-    con: duckdb.DuckDBPyConnection,
-    mine: Sequence[Batch],
-    theirs: Sequence[Batch],
-    ours: _Replay,
-    their: _Replay,
-    rows: np.ndarray,
-) -> list[Conflict]:
-    ids = chosen.identities(con, rows)[0] if len(rows) else []
-    return [
-        Conflict(
-            row, name, _side(mine[ours.last[row]], ours.code[row]), _side(theirs[their.last[row]], their.code[row])
-        )
-        for row, name in zip(rows.tolist(), ids, strict=True)
-    ]
+def _conflicts(weighed: _Weighed) -> Conflicts:
+    rows = weighed.touched[weighed.conflict]
+    my_acts, my_act = _said(weighed.mine, weighed.ours.last[rows])
+    their_acts, their_act = _said(weighed.theirs, weighed.their.last[rows])
+    return Conflicts(rows, weighed.ours.code[rows], weighed.their.code[rows], my_acts, their_acts, my_act, their_act)
 
 
-def _side(batch: Batch, code: int) -> Side:
-    return Side(_NAMES[code], batch.by, batch.made, batch.note)
+def _said(batches: Sequence[Batch], last: np.ndarray) -> tuple[tuple[Act, ...], np.ndarray]:
+    """The acts among `last`, and which of them each is."""
+    places, which = np.unique(last, return_inverse=True)
+    acts = (batches[at] for at in places.tolist())
+    return tuple(Act(batch.key, batch.by, batch.made, batch.note) for batch in acts), which
 
 
-def _append(
-    con: duckdb.DuckDBPyConnection,
-    new: Sequence[Batch],
-    touched: np.ndarray,
-    wanted: np.ndarray,
-    mine: Sequence[Batch],
-    *,
-    by: str,
-    name: str,
-) -> None:
-    """Append their new batches, and one that restores what holds against them."""
-    if not new:
+def _append(con: duckdb.DuckDBPyConnection, weighed: _Weighed, take: np.ndarray, *, by: str, name: str) -> None:
+    """Append their new batches, and then what was chosen and what holds against them."""
+    if not weighed.new:
         return
     start = decisions.last_batch(con) + 1
-    numbers = dict(zip((b.key for b in mine), _numbers(con), strict=True))
-    numbers |= {batch.key: start + at for at, batch in enumerate(new)}
-    foreign = [_foreign(batch, numbers) for batch in new]
+    numbers = {batch.key: start + at for at, batch in enumerate(weighed.new)}
+    numbers |= dict(zip((batch.key for batch in weighed.mine), own_numbers(con), strict=True))
+    foreign = [_foreign(batch, numbers, start + at) for at, batch in enumerate(weighed.new)]
     state = decisions.append_foreign(con, foreign)
-    against = state[touched] != wanted
-    if against.any():
-        note = f"Kept when the decisions of {name} were merged"
-        rows, codes = touched[against], wanted[against].astype(np.int8)
-        decisions.restore(con, rows, codes, by=by, note=note)
+    wanted = np.where(take, weighed.their.code[weighed.touched], weighed.ours.code[weighed.touched])
+    said = weighed.conflict | (state[weighed.touched] != wanted)
+    if said.any():
+        decisions.append_foreign(con, _confirmed(weighed, take, wanted, said, by=by, name=name))
 
 
-def _numbers(con: duckdb.DuckDBPyConnection) -> list[int]:
-    return [number for (number,) in con.execute("SELECT batch FROM decision_batches ORDER BY batch").fetchall()]
-
-
-def _foreign(batch: Batch, numbers: dict[str, int]) -> Foreign:
+def _foreign(batch: Batch, numbers: Mapping[str, int], number: int) -> Foreign:
+    """The batch as it is appended under `number`; what it takes back comes before it, whatever the file says."""
     undoes = numbers.get(batch.undoes) if batch.undoes else None
+    undoes = None if undoes is None or undoes >= number else undoes
     kind = "undo" if undoes is not None else "decide"
     return Foreign(batch.made, batch.by, kind, undoes, batch.note, batch.rows, batch.codes, batch.key)
 
 
-def _fresh_tags(con: duckdb.DuckDBPyConnection, batches: Sequence[TagBatch], rows: np.ndarray) -> list[TagBatch]:
-    """Their batches of tags that are not known here, with pool rows of this project."""
-    known = {batch.key for batch in own_tags(con)}
-    fresh = [TagBatch(**{**vars(b), "rows": rows[b.rows]}) for b in batches if b.key not in known]
-    return [TagBatch(**{**vars(b), "rows": b.rows[b.rows >= 0]}) for b in fresh]
+def _confirmed(
+    weighed: _Weighed, take: np.ndarray, wanted: np.ndarray, said: np.ndarray, *, by: str, name: str
+) -> list[Foreign]:
+    """One batch per note: the rows of `said` (T,) get the wanted code, with the note of the decision that holds."""
+    rows = weighed.touched[said]
+    log = np.where(take[said], len(weighed.mine) + weighed.their.last[rows], weighed.ours.last[rows])
+    acts = [*weighed.mine, *weighed.theirs]
+    places, which = np.unique(log, return_inverse=True)
+    notes = [_note(acts[at].note, theirs=at >= len(weighed.mine), name=name) for at in places.tolist()]
+    different = {note: at for at, note in enumerate(dict.fromkeys(notes))}
+    group = np.array([different[note] for note in notes], np.int64)[which]
+    order = np.argsort(group, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(group, minlength=len(different)))[:-1])
+    made, codes = now(), wanted[said].astype(np.int8)
+    return [
+        Foreign(made, by, "decide", None, note, rows[part], codes[part], None) for note, part in zip(different, parts)
+    ]
 
 
-def _append_tags(con: duckdb.DuckDBPyConnection, fresh: Sequence[TagBatch], *, by: str) -> None:
-    """Append them, then set right what an older act of theirs changed against a later one of ours."""
-    if not fresh:
-        return
-    wanted = _standing(sorted([*own_tags(con), *fresh], key=lambda b: b.made))
-    tags.append_foreign(con, [(b.made, b.by, b.tag, b.kind, b.rows) for b in fresh])
-    for name in {batch.tag for batch in fresh}:
-        held, should = set(tags.current(con).get(name, np.zeros(0, np.int64)).tolist()), wanted.get(name, set())
-        for rows, kind in ((should - held, tags.ADD), (held - should, tags.REMOVE)):
-            if rows:
-                tags.tag(con, sorted(rows), name, by=by, kind=kind)
+def _note(text: str, *, theirs: bool, name: str) -> str:
+    """What the decision said, and that it holds since the merge; of earlier merges nothing."""
+    own = _SAID.sub("", text)
+    done = "Theirs, taken" if theirs else "Kept"
+    said = f"{done} when the decisions of {' '.join(name.split())[:80]} were merged"
+    return f"{own} · {said}" if own else said
 
 
-def _standing(batches: Sequence[TagBatch]) -> dict[str, set[int]]:
-    state: dict[str, set[int]] = {}
-    for batch in batches:
-        held = state.setdefault(batch.tag, set())
-        if batch.kind == tags.ADD:
-            held.update(batch.rows.tolist())
-        else:
-            held.difference_update(batch.rows.tolist())
-    return state
+def _ahead(made: Sequence[str]) -> str:
+    latest = max(made, default="")
+    soon = (datetime.now(UTC) + _CLOCK).isoformat(timespec="milliseconds")
+    return latest if latest > soon else ""

@@ -1,134 +1,190 @@
 """Decisions out and in on the Export page: a download of the log, an upload of another copy's, conflicts to settle.
 
-An upload is tried first and changes nothing; what it would do is shown, conflicts with both sides, and only the button
-below does it. Notes and ids are data and shown as such.
+An upload is tried first and changes nothing; what it would do is shown, conflicts with both sides
+(`merging_conflicts`), and only the button below does it. The file stays in view while samples are looked at on other
+pages, until it is taken in or put away. Names, notes and ids are data and shown as such.
 """
 
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from engine.errors import EngineError
+from engine.store.conflicts import MINE, OPEN, THEIRS
 from engine.store.decision_files import Log, export_decisions, read_decisions
-from engine.store.merging import PREFER, Conflict, Merge, merge
+from engine.store.merging import Merge, merge
 from engine.store.project import Project
-from pages.parts import reads, state, uploads
+from pages.parts import merging_conflicts, reads, review_audit, state, uploads
 from pages.parts.mistakes import errors_shown
-from pages.parts.tables import table
 from pages.parts.words import count, moment, plain, shorten
 
-SIDES = {"mine": "Keep what was decided here", "theirs": "Take theirs", "latest": "The later decision"}
-SHOWN = 200
 MOST_BYTES = 200_000_000
-_DONE = "ts_merged"
+_BOX, _FILE, _SAID, _DONE = "merging_box", "ts_merge_file", "ts_merge_said", "ts_merge_done"
 
 
 def block(project: Project) -> None:
     """The whole block; nothing is read or written before it is opened."""
-    box = st.expander("Decisions: share them with another copy of this project", key="merging_box", on_change="rerun")
+    if _file(project) is not None and _BOX not in st.session_state:  # back from a look at a sample
+        st.session_state[_BOX] = True
+    box = st.expander("Decisions: share them with another copy of this project", key=_BOX, on_change="rerun")
     if not box.open:
         return
     with box:
         with errors_shown():
             _out(project)
         st.divider()
-        with errors_shown():
-            _in(project)
+        _in(project)
 
 
 def _out(project: Project) -> None:
     st.markdown("**Give**")
     if not _any(project):
-        st.caption("Nobody has decided on or tagged any sample yet, so there is nothing to give.")
+        st.caption("Nobody has decided on, tagged or audited any sample yet, so there is nothing to give.")
         return
-    st.caption("Every decision, note and tag with who and when. Samples are named by content and id, not by number.")
+    st.caption("Every decision, note and tag with who and when, and the random audits. "
+               "Samples are named by content and id, not by number.")  # fmt: skip
     st.download_button(
-        "Download the decisions", lambda: _file(project), f"{project.name}-decisions.jsonl", "application/jsonl",
+        "Download the decisions", lambda: _bytes(project), f"{project.name}-decisions.jsonl", "application/jsonl",
         key="merging_download", on_click="ignore", icon=":material/download:",
     )  # fmt: skip
 
 
 def _any(project: Project) -> bool:
-    return reads.by_stamp(project, "anything to give", lambda: bool(project.decision_log(limit=1) or project.tags()))
+    def ask() -> bool:
+        return bool(project.decision_log(limit=1) or project.tags() or review_audit.current(project))
+
+    return reads.by_stamp(project, "anything to give", ask)
 
 
-def _file(project: Project) -> bytes:
+def _bytes(project: Project) -> bytes:
     with tempfile.TemporaryDirectory(prefix="touchstone-decisions-") as room:
         path = Path(room) / "log.jsonl"
         export_decisions(project, path)
         return path.read_bytes()
 
 
+@st.fragment
 def _in(project: Project) -> None:
-    st.markdown("**Take in**")
-    upload = st.file_uploader("A file of decisions from another copy", ["jsonl"], key="merging_upload")
-    if upload is None:
-        st.caption("It is tried first; nothing changes before you say so.")
-        return
-    path = uploads.keep(upload)
-    log = _log(path)
+    if st.session_state.pop(_DONE, False):  # what was taken in concerns the whole page
+        st.rerun()
+    with errors_shown():
+        st.markdown("**Take in**")
+        kind, text = st.session_state.pop(_SAID, ("", ""))
+        if text:
+            (st.success if kind == "success" else st.error)(plain(text))
+        path = _chosen(project)
+        if path is not None:
+            _tried(project, path)
+
+
+def _file(project: Project) -> Path | None:
+    """The file in view, where it is of this project and still there."""
+    owner, path = st.session_state.get(_FILE, ("", ""))
+    return Path(path) if owner == str(project.path) and Path(path).is_file() else None
+
+
+def _chosen(project: Project) -> Path | None:
+    """Draw the choice of a file, or which one is in view; its path."""
+    place = st.empty()
+    path = _file(project)
+    if path is None:
+        upload = place.file_uploader("A file of decisions from another copy", ["jsonl"], key="merging_upload")
+        if upload is None:
+            st.caption("It is tried first; nothing changes before you say so.")
+            return None
+        path = uploads.keep(upload)
+        st.session_state[_FILE] = (str(project.path), str(path))
+        merging_conflicts.forget()
+    with place.container(horizontal=True, vertical_alignment="center"):
+        st.text(f"In view: {shorten(path.name, 60)}")
+        st.button("Put it away", key="merging_away", icon=":material/close:", type="tertiary", on_click=_put_away)
+    return path
+
+
+def _put_away() -> None:
+    _, path = st.session_state.pop(_FILE, ("", ""))
+    if path:
+        uploads.forget(Path(path))
+    _read.clear()
+    merging_conflicts.forget()
+
+
+def _tried(project: Project, path: Path) -> None:
+    """What taking the file in would do, the conflicts, and the button that does it."""
+    owner = path.parent.name
     trial = reads.by_stamp(
-        project, "merge trial", lambda: merge(project, log, by=state.author(), dry_run=True), path.parent.name
+        project, "merge trial", lambda: merge(project, _read(str(path)), by=state.author(), dry_run=True), owner
     )
     _told(trial)
-    prefer = None
-    if trial.conflicted:
-        _conflicts(trial)
-        prefer = st.radio("Where both sides decided", PREFER, None, format_func=SIDES.__getitem__, key="merging_prefer")
-    if not trial.new and not trial.tags:
-        done = st.session_state.get(_DONE, ())
-        if done[:2] == (str(project.path), str(path)):
-            st.success(plain(done[2]))
-        else:
-            st.caption("Everything in it is known here already.")
+    if not trial.brings:
+        st.caption("Everything in it that can be taken in is known here already.")
         return
-    if st.button("Take the decisions in", type="primary", key="merging_go",
-                 disabled=bool(trial.conflicted) and prefer is None):  # fmt: skip
-        done = merge(project, log, by=state.author(), prefer=prefer)
+    sides, rule = np.zeros(0, np.int8), None
+    if trial.conflicted:
+        sides, rule = merging_conflicts.settle(project, trial.conflicts, owner)
+    unsettled = int((sides == OPEN).sum())
+    st.button(_label(trial, sides), type="primary", key="merging_go", icon=":material/merge:", disabled=unsettled > 0,
+              on_click=_take_in, args=(project, str(path), rule, trial.conflicts.state))  # fmt: skip
+
+
+def _label(trial: Merge, sides: np.ndarray) -> str:
+    """What the button does, with its counts."""
+    if (unsettled := int((sides == OPEN).sum())) > 0:
+        return f"Take in: {count(unsettled, 'conflict')} not settled yet"
+    parts = [f"{count(trial.taken + int((sides == THEIRS).sum()), 'sample')} changed"]
+    if len(sides):
+        parts.append(f"{int((sides == MINE).sum()):,} in conflict kept as here")
+    if trial.audits.new:
+        parts.append(count(trial.audits.new, "audit"))
+    return f"Take in: {', '.join(parts)}"
+
+
+def _take_in(project: Project, path: str, rule: str | None, expected: str) -> None:
+    """Do it, with the choices that were drawn when the button was pressed."""
+    try:
+        settled = merging_conflicts.settled_for(expected)
+        done = merge(project, _read(path), by=state.author(), prefer=rule, settled=settled, expected=expected)
         if not done.applied:
-            raise EngineError(
-                "Somebody decided meanwhile and there are conflicts now. Look again; nothing was changed."
-            )
-        new = count(done.new, "new batch", "new batches")
-        told = f"{new} taken in: {count(done.taken, 'sample')} changed, {done.kept:,} kept against theirs."
-        st.session_state[_DONE] = (str(project.path), str(path), told)
-        st.rerun()
+            raise EngineError("Some conflicts are not settled. Settle them or choose a rule; nothing was changed.")
+    except EngineError as error:
+        st.session_state[_SAID] = ("error", str(error))
+        return
+    new = count(done.new, "new batch", "new batches")
+    also = f", {count(done.audits.new, 'audit')}" if done.audits.new else ""
+    told = f"{new} taken in{also}: {count(done.taken, 'sample')} changed, {done.kept:,} kept against theirs."
+    st.session_state[_SAID], st.session_state[_DONE] = ("success", told), True
+    _put_away()
 
 
-def _log(path: Path) -> Log:
-    return _read(str(path))
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
+@st.cache_resource(max_entries=1, show_spinner=False)
 def _read(path: str) -> Log:
+    if not Path(path).is_file():
+        raise EngineError("The file is no longer there. Upload it again; nothing was changed.")
     if Path(path).stat().st_size > MOST_BYTES:
         raise EngineError("The file is too large to be taken in here; use import-decisions in the shell.")
     return read_decisions(path)
 
 
 def _told(trial: Merge) -> None:
-    """What taking it in would do."""
+    """What taking it in would do, apart from conflicts."""
     batches = count(trial.new, "new batch", "new batches")
     tags = f", {count(trial.tags, 'new batch', 'new batches')} of tags" if trial.tags else ""
+    agreed = f"{trial.agreed:,} {'has' if trial.agreed == 1 else 'have'} the same decision on both sides"
     st.caption(plain(
         f"From {shorten(trial.project, 60)}: {batches} of decisions, {trial.known:,} known already{tags}. "
-        f"{count(trial.taken, 'sample')} would change, {trial.agreed:,} have the same decision on both sides."
+        f"{count(trial.taken, 'sample')} would change without any conflict, {agreed}."
     ))  # fmt: skip
+    if trial.audits.new or trial.audits.further:
+        further = f"{count(trial.audits.further, 'audit')} answered further there" if trial.audits.further else ""
+        new = f"{count(trial.audits.new, 'random audit')} that is not here" if trial.audits.new else ""
+        st.caption(f"With {' and '.join(part for part in (new, further) if part)}.")
+    for reason in trial.audits.left_out[:5]:
+        st.warning(plain(f"{shorten(reason, 300)}. It is left out; add those files and take the decisions in again."))
     if trial.unknown:
         names = ", ".join(shorten(name, 40) for name in trial.unknown_ids[:5])
-        st.caption(plain(f"{count(trial.unknown, 'sample')} are not in this pool and are left out: {names}"))
-
-
-def _conflicts(trial: Merge) -> None:
-    st.warning(f"{count(trial.conflicted, 'sample')} decided differently on both sides.")
-    table([_row(conflict) for conflict in trial.conflicts[:SHOWN]])
-    if trial.conflicted > SHOWN:
-        st.caption(f"The first {SHOWN}; the choice below is for all.")
-
-
-def _row(conflict: Conflict) -> dict[str, str]:
-    sides = {"Here": conflict.mine, "Theirs": conflict.theirs}
-    found = {"Sample": conflict.id} | {title: side.decision for title, side in sides.items()}
-    found |= {f"{title}: who and when": f"{side.by}, {moment(side.at)}" for title, side in sides.items()}
-    return found | {f"{title}: note": shorten(side.note, 200) for title, side in sides.items()}
+        st.caption(plain(f"{count(trial.unknown, 'sample')} not in this pool and left out: {names}"))
+    if trial.ahead:
+        st.warning(f"Their latest act is of {moment(trial.ahead)} UTC, which has not come yet here. One of the clocks "
+                   "is wrong, so the later decision need not be the later one.")  # fmt: skip

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from engine.curation import audit
+from engine.curation.facts import Facts
 from engine.store.decision_files import export_decisions
 from engine.store.project import Project
 
@@ -64,14 +64,16 @@ def test_a_form_that_does_not_fit_and_a_run_that_is_gone_are_one_message(
     assert not list(project.exports.glob("mine*"))
 
 
-def test_decisions_are_tried_first_and_conflicts_wait_for_a_choice(
-    pages: Any, make_project: Callable[..., Project], tmp_path: Path, hostile: str, monkeypatch: pytest.MonkeyPatch
+def test_decisions_are_tried_first_and_conflicts_are_settled_one_by_one_and_many_at_once(
+    pages: Any, make_project: Callable[..., Project], tmp_path: Path, hostile: str
 ) -> None:
     project = make_project(run=False, plane=False)
     shutil.copytree(project.path, tmp_path / "other")
     other = Project.open(tmp_path / "other")
-    other.decide([1, 2], "approve", by="Bo", note=hostile)
-    project.decide([2], "reject", by="Ada")
+    other.decide(range(1, 16), "approve", by="Bo", note=hostile)
+    project.decide(range(2, 15), "reject", by="Ada")  # 13 conflicts on two pages
+    project.decide([15], "skip", by="Ada")
+    audit.begin(other, Facts(other), by="Bo")
     export_decisions(other, tmp_path / "log.jsonl")
     test = pages.open("8_Export.py", project)
     test.session_state["merging_box"] = True
@@ -79,12 +81,26 @@ def test_decisions_are_tried_first_and_conflicts_wait_for_a_choice(
     upload = test.get("file_uploader")[0]
     upload.upload("log.jsonl", (tmp_path / "log.jsonl").read_bytes(), "application/jsonl").run()
     assert not test.exception
-    assert any("decided differently" in w.value for w in test.warning)
-    assert test.button(key="merging_go").disabled
+    go = test.button(key="merging_go")
+    assert (go.disabled, go.label) == (True, "Take in: 14 conflicts not settled yet")
     assert not any(hostile in shown.value for shown in (*test.markdown, *test.caption))
-    assert project.decisions()[1] == 0
-    test.radio(key="merging_prefer").set_value("theirs").run()
+    assert "row-11" in [t.value for t in test.text] and "row-12" not in [t.value for t in test.text]
+    test.button_group(key="merging_side_2").set_value(2).run()
+    test.button(key="merging_after").click().run()
+    test.button_group(key="merging_side_12").set_value(1).run()
+    project.decide([3], "skip", by="Ada")  # meanwhile: only what was chosen for that sample would be lost
+    test.button(key="merging_before").click().run()
+    assert test.button_group(key="merging_side_2").value == 2
+    skipped = next(option for option in test.selectbox(key="merging_show").options if option.startswith("Here skipped"))
+    assert skipped == "Here skipped, theirs approved: 2"
+    test.selectbox(key="merging_show").set_value("13").run()
+    test.button(key="merging_all_theirs").click().run()
+    test.radio(key="merging_rest").set_value("mine").run()
+    assert test.button(key="merging_go").label == "Take in: 4 samples changed, 11 in conflict kept as here, 1 audit"
+    assert project.decisions()[1] == 0  # nothing before the button
     test.button(key="merging_go").click().run()
     assert not test.exception
-    assert project.decisions()[[1, 2]].tolist() == [1, 1]
+    assert project.decisions()[1:16].tolist() == [1, 1, 1, *[2] * 11, 1]
+    assert audit.latest(project)[0].by == "Bo"
     assert any("1 new batch taken in" in s.value for s in test.success)
+    assert test.get("file_uploader")

@@ -34,13 +34,19 @@ def add_pool(
     project: ProjectPath,
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="JSONL, JSON, Parquet, CSV, or a data set.")],
     schema: Schema = "auto",
+    search: Annotated[
+        bool, typer.Option("--search/--no-search", help="Prepare a large pool's search now, or when it is first used.")
+    ] = True,
 ) -> None:
     """Add files to the pool, making the project where there is none; bad rows are counted and set aside."""
-    from engine.runs import intake
+    from engine.runs import intake, search_jobs
 
     place = project_at_or_new(project)
     for file in files:
         _tell(file, intake.add_pool(place, file, mapping=schema))
+    if search and (job_id := search_jobs.begin_if_large(place)):
+        note("The pool is added; now its search is prepared (Ctrl-C leaves that to the first search)")
+        wait_for(place, job_id)
 
 
 @app.command("add-target")

@@ -39,7 +39,7 @@ def find(
     place = project_at(project)
     rows = place.counts().pool
     if not rows:
-        raise EngineError(f"The pool of {place.path} is empty. Add rows with add-pool first. Nothing was searched.")
+        raise EngineError(f"The pool of {place.path} is empty. Add samples with add-pool first. Nothing was searched.")
     if mode in ("meaning", "like"):
         found, alike = _by_likeness(place, query, mode, where, limit or rows)
         total = len(found)
@@ -71,18 +71,18 @@ def _by_text(place: "Project", query: str, mode: str, where: str) -> Any:
     from engine.curation import texts
     from engine.curation.search_text import search
     from engine.curation.search_words import TextQuery
-    from engine.runs import jobs
+    from engine.runs import search_jobs
 
     asked = TextQuery.of(query, mode)
     if sum(part.count for part in texts.missing(place)) > MANY_ROWS:
-        wait_for(place, jobs.submit(place, "search", {"what": "texts"}))
+        wait_for(place, search_jobs.begin(place, "texts"))
     return search(place, asked, where=where)
 
 
 def _by_likeness(place: "Project", query: str, mode: str, where: str, k: int) -> tuple[Any, Any]:
     from engine.curation.facts import Facts
     from engine.curation.search_filters import ranked
-    from engine.runs import jobs
+    from engine.runs import search_jobs
     from engine.runs.finding import prepare_question, side_encoded
 
     facts = Facts(place)
@@ -92,7 +92,7 @@ def _by_likeness(place: "Project", query: str, mode: str, where: str, k: int) ->
         return found.rows[others][:k], found.likeness[others][:k]
     side = "sample" if where == "both" else where
     if facts.latest_map() is not None and not side_encoded(place, side):
-        wait_for(place, jobs.submit(place, "search", {"what": side}))
+        wait_for(place, search_jobs.begin(place, side))
     prepare_question(place, query, side=side)
     found = ranked(facts, "query" if side == "sample" else f"query/{side}", (query, k))
     return found.rows, found.likeness

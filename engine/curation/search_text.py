@@ -120,7 +120,7 @@ class _Limited:
         self._inner, self._limit, self._end = inner, limit_s, float("inf")
         self.advance, self.log = inner.advance, inner.log
 
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+    def phase(self, name: str, total: int, unit: str = "samples") -> None:
         """Begin a phase; the clock runs while searching."""
         self._end = time.monotonic() + self._limit if name == "searching" else float("inf")
         self._inner.phase(name, total, unit)

@@ -91,11 +91,11 @@ def prepare(project: Project, *, reporter: Reporter | None = None) -> tuple[Part
     """
     listener = reporter or Silent()
     there = parts(project)
-    if not all(_made(project, part) for part in there):
+    while lacking := [part for part in there if not _made(project, part)]:
         with _BUILDING:
-            lacking = [part for part in there if not _made(project, part)]
             _make(project, STAGE, lacking, "preparing the search", _write, listener)
             _make(project, WORDS, lacking, "indexing the words", _index, listener)
+        there = parts(project)  # files may have been added meanwhile
     return there
 
 

@@ -16,7 +16,7 @@ import streamlit as st
 
 from engine.curation import texts
 from engine.errors import EngineError
-from engine.runs import finding, jobs
+from engine.runs import finding, search_jobs
 from engine.store.project import Project
 from pages.parts import filters, find_told, job_panel, reads, review_orders, state
 from pages.parts.filters import Filter
@@ -132,7 +132,7 @@ def _wait_for(project: Project, part: Filter) -> None:
     what, rows = _lacking(project, part)
     st.session_state[_SURE] = what == "texts" or rows <= AT_ONCE_MEANING
     if what and st.session_state[_SURE] and not (what == "texts" and rows <= AT_ONCE_TEXTS):
-        jobs.submit(project, "search", {"what": what})
+        search_jobs.begin(project, what)
 
 
 def _lacking(project: Project, part: Filter) -> tuple[str, int]:
@@ -201,7 +201,7 @@ def _confirm(project: Project, part: Filter, what: str, rows: int, key: str) -> 
 
 def _begin(project: Project, what: str) -> None:
     st.session_state[_SURE] = True
-    jobs.submit(project, "search", {"what": what})
+    search_jobs.begin(project, what)
 
 
 def _linked(project: Project) -> None:

@@ -10,6 +10,7 @@ from engine.data.intake import Preview, preview
 from engine.data.samples import prompt_text, response_text
 from engine.data.schemas import SCHEMAS, Mapping
 from engine.errors import EngineError
+from engine.runs import search_jobs
 from engine.runs.intake import add_heldout, add_owned, add_pool, add_target
 from engine.store.project import Project
 from engine.store.records import IntakeReport
@@ -184,10 +185,21 @@ def _add(project: Project, role: str, name: str, source: Source, mapping: Mappin
         return
     bar.close()
     uploads.forget(Path(source.location))
-    state.notify(outcome(source.label, role, name, report), "info" if report.already else "success")
+    told = outcome(source.label, role, name, report)
+    if role == "pool" and _search_begun(project):
+        told += " Searching its words is being prepared in the background."
+    state.notify(told, "info" if report.already else "success")
     st.session_state["intake_round"] = st.session_state.get("intake_round", 0) + 1
     st.session_state["intake_added"] = True
     st.rerun()
+
+
+def _search_begun(project: Project) -> bool:
+    """Begin to prepare the search of a large pool; whether that was needed."""
+    try:
+        return search_jobs.begin_if_large(project) is not None
+    except EngineError:
+        return False  # what was added is safe: the first search begins it anew and says what is wrong
 
 
 def outcome(label: str, role: str, name: str, report: IntakeReport) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine.runs import jobs, search_jobs
 from engine.store.project import Project
 
 
@@ -29,7 +30,11 @@ def test_without_a_project_it_leads_home(pages: Any) -> None:
     assert "No project is open" in test.main.markdown[0].value.replace("\\", "")
 
 
-def test_a_file_is_previewed_then_added(pages: Any, make_project: Callable[..., Project], file: Path) -> None:
+def test_a_file_is_previewed_then_added(
+    pages: Any, make_project: Callable[..., Project], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(jobs, "submit", lambda project, kind, config: started.append(kind) or kind)
     project = make_project(pool=False, targets=False)
     test = _type(pages.open("1_Pool.py", project), file)
     assert not test.exception
@@ -41,9 +46,11 @@ def test_a_file_is_previewed_then_added(pages: Any, make_project: Callable[..., 
     assert project.counts().pool == 5
     assert "5 rows added to the pool" in test.success[0].value
     assert "1 row set aside" in test.success[0].value
+    assert not started  # a small pool is prepared when it is first searched
+    monkeypatch.setattr(search_jobs, "LARGE", 5)
     again = _type(test, file)
     again.button(key="intake_add").click().run()
-    assert "already" in again.info[0].value
+    assert "already" in again.info[0].value and "in the background" in again.info[0].value and started == ["search"]
     assert project.counts().pool == 5
 
 

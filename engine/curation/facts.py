@@ -34,6 +34,7 @@ ROLES = {
     16: "tuning",
     32: "measured near the cut",
     64: "labelled for the network",
+    128: "added after the run",
 }
 AGGREGATE = "score"
 NOTHING = "(none)"

@@ -25,6 +25,7 @@ MARKS = (
     "tuning",
     "measured near the cut",
     "labelled for the network",
+    "added after the run",
 )
 
 

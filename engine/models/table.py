@@ -129,7 +129,10 @@ class TokenTable:
 
 
 class TableBuilder:
-    """Collects encoded rows; with a folder, tokens go to disk as they come, so memory holds one chunk."""
+    """Collects encoded rows; with a folder, tokens go to disk as they come, so memory holds one chunk.
+
+    As a context manager it closes its files however the work ends; what is then not finished is not a table.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         """Begin an empty table, in memory or in `folder`."""
@@ -139,6 +142,15 @@ class TableBuilder:
         self._lengths: list[int] = []
         self._truncated: list[bool] = []
         self._problems: dict[int, str] = {}
+
+    def __enter__(self) -> Self:
+        """The builder itself."""
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        """Close the files; those of an unfinished table stay as they are, of no row."""
+        self._ids.close()
+        self._mask.close()
 
     def add(self, rows: Iterable[Encoded | str]) -> None:
         """Append rows; a string is the reason why that row has no tokens."""
@@ -175,6 +187,9 @@ class _MemoryColumn:
     def finish(self) -> NDArray[Any]:
         return np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=self._dtype)
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 class _FileColumn:
     """A one-dimensional .npy file that grows: numpy pads the header so that the final shape fits in its place."""
@@ -192,8 +207,11 @@ class _FileColumn:
     def finish(self) -> NDArray[Any]:
         self._file.seek(0)
         _write_header(self._file, self._dtype, self._count)
-        self._file.close()
+        self.close()
         return np.load(self._path, mmap_mode="r", allow_pickle=False)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _column(folder: Path | None, name: str, dtype: np.dtype[Any]) -> _MemoryColumn | _FileColumn:

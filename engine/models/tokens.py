@@ -121,14 +121,14 @@ def tokenize(
     """
     reporter = reporter or Silent()
     encoder = ChatEncoder(tokenizer, max_length=max_length)
-    builder = TableBuilder(folder)
-    for chunk in chunks:
-        reporter.check()
-        builder.add(encoder.many(chunk))
-        reporter.advance(len(chunk))
-    for note in encoder.notes:
-        reporter.log(note)
-    return builder.finish()
+    with TableBuilder(folder) as builder:
+        for chunk in chunks:
+            reporter.check()
+            builder.add(encoder.many(chunk))
+            reporter.advance(len(chunk))
+        for note in encoder.notes:
+            reporter.log(note)
+        return builder.finish()
 
 
 def _cut(ids: NDArray[np.int32], mask: NDArray[np.uint8], response: int, *, limit: int, lead: int) -> Encoded:

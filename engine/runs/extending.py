@@ -1,8 +1,10 @@
 """Rows added to the pool after a run, scored within the frozen run: the run's own network says their influence.
 
-Only a run of `network` whose network reads texts can do so: it kept the network, how it reads (`network_reading`), and
-the maps that make estimates comparable, so that no language model is loaded. Values of rows that the run covers stay
-bit for bit; new rows are estimates, and no audit row is among them, so that the run's audit says nothing of them.
+Only a run of `network` can do so: it kept the network, how it reads (`network_reading`), and the maps that make
+estimates comparable. A language model is loaded only where the network reads its hidden states (`later_rows`). Values
+of rows that the run covers stay bit for bit; new rows are estimates and marked as added. They are cut to the model's
+length, and unscorable without a response, as the rows before them, and their losses are known where those are. No audit
+row is among them, so that the run's audit, by quadrants too, says nothing of them.
 
 The results are a new artifact beside the old one, named by the old one and by the pool as it is now; then the run's
 record points to it. A kill in between loses nothing: the same command finds the artifact and records it.
@@ -10,19 +12,14 @@ record points to it. A kill in between loses nothing: the same command finds the
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import engine
-from engine.data.samples import prompt_text, response_text
 from engine.errors import EngineError
-from engine.gradients.sentence_features import SentenceFeatures
 from engine.influence.comparable import AffineMap
 from engine.influence.network.estimate import Estimator
 from engine.influence.scores import PROPAGATED
@@ -30,8 +27,10 @@ from engine.progress import Reporter, Silent
 from engine.runs.by_function import columns_of, combination
 from engine.runs.config import ScoreConfig
 from engine.runs.functions import ItemSet
+from engine.runs.later_rows import Later, LaterReader
 from engine.runs.network_reading import READING_FILE, Reading
 from engine.runs.network_settling import NOT_READ
+from engine.runs.scored import ADDED, TRUNCATED
 from engine.runs.scoring import KEPT_PROBLEMS
 from engine.runs.scoring_job import STAGE
 from engine.store.artifacts import artifact_key, create, find, load_array, read_json, save_array, write_json
@@ -39,7 +38,6 @@ from engine.store.ledger import replace_run
 from engine.store.project import Project
 from engine.store.records import RunRecord, now
 
-CHUNK = 2000
 INPUTS = "features"  # the inputs of all rows, where the run keeps them
 
 
@@ -78,7 +76,8 @@ def _extendable(project: Project, run: RunRecord) -> Path:
     refused = f"The run {run.name!r} cannot be extended: "
     remedy = (
         "Runs of the method network can that read words or sentence embeddings (network_features lexical, sentence or "
-        "sentence+lexical). Score the whole pool again under another name. The run was left as it is."
+        "sentence+lexical), or hidden states of a model that was not warmed up (warm_up=off). Score the whole pool "
+        "again under another name. The run was left as it is."
     )
     folder = project.artifacts / run.artifact
     if run.method != "network":
@@ -87,8 +86,9 @@ def _extendable(project: Project, run: RunRecord) -> Path:
         raise EngineError(f"{refused}its results are missing ({folder}). Score again to restore them.")
     if not (folder / READING_FILE).is_file():
         raise EngineError(f"{refused}it did not keep how its network reads texts. {remedy}")
-    if _reading(folder).needs_model:
-        raise EngineError(f"{refused}its network reads hidden states, which take the language model. {remedy}")
+    kind = (run.summary.get("model") or {}).get("kind", "")
+    if _reading(folder).needs_model and ScoreConfig.from_dict(run.config).warms_up(kind):
+        raise EngineError(f"{refused}its network reads hidden states of a warmed-up model, which is not kept. {remedy}")
     return folder
 
 
@@ -101,11 +101,15 @@ def _compute(
     project: Project, run: RunRecord, folder: Path, key: str, rows: int, pool_hash: str, reporter: Reporter
 ) -> Path:
     """The artifact of the extended run: what it held, and the estimates of the rows it did not cover."""
-    config = ScoreConfig.from_dict(run.config)
-    found = _estimates(project, run, folder, config, rows, reporter)
-    lacking = run.rows + np.flatnonzero(~np.isfinite(found["score"]))
-    problems = {**read_json(folder / "problems.json"), **{str(row): NOT_READ for row in lacking}}
-    summary = _summary(run, read_json(folder / "summary.json"), problems, rows, found["status"])
+    config, reading = ScoreConfig.from_dict(run.config), _reading(folder)
+    reader = LaterReader(run, reading, config)
+    later = reader.all(project, run.rows, rows - run.rows, reporter)
+    found = _estimates(run, folder, config, reading, later)
+    lacking = np.flatnonzero(~np.isfinite(found["score"])).tolist()
+    further = {str(run.rows + place): later.problems.get(place, NOT_READ) for place in lacking}
+    problems = {**read_json(folder / "problems.json"), **further}
+    step = {"rows": rows, "created": now(), "unseen": reader.unseen}
+    summary = _summary(run, read_json(folder / "summary.json"), problems, step, found["status"])
     manifest = {"kind": "extend", "extends": run.artifact, "config": run.config, "rows": rows, "pool_hash": pool_hash}
     with create(project.artifacts, STAGE, key, {**manifest, "version": engine.__version__, "created": now()}) as place:
         for name, more in found.items():
@@ -122,14 +126,13 @@ def _compute(
 
 
 def _estimates(
-    project: Project, run: RunRecord, folder: Path, config: ScoreConfig, rows: int, reporter: Reporter
+    run: RunRecord, folder: Path, config: ScoreConfig, reading: Reading, later: Later
 ) -> dict[str, np.ndarray]:
     """The further entries of every array that has one per row: estimates as the run's own are shown."""
-    reading, count = _reading(folder), rows - run.rows
     with np.load(folder / "network.npz", allow_pickle=False) as arrays:
         estimator = Estimator.load(arrays, config.network())
-    inputs = _inputs(project, run.rows, count, reading, config, reporter)
-    matrix = estimator(inputs)  # (m, t)
+    matrix = estimator(later.inputs)  # (m, t)
+    matrix[list(later.problems)] = np.nan
     sets = _sets(run.summary, reading.groups)
     for each, rule in zip(sets or (ItemSet("score", (0,)),), _maps(run.summary), strict=True):
         matrix[:, list(each.items)] = rule(matrix[:, list(each.items)])
@@ -141,49 +144,10 @@ def _estimates(
         "columns": columns,
         "matrix": np.ascontiguousarray(matrix[:, kept]),
         "status": np.where(np.isfinite(score), PROPAGATED, 0).astype(np.uint8),
-        "roles": np.zeros(count, np.uint8),
-        "loss": np.full(count, np.nan, np.float32),
+        "roles": np.where(later.truncated, ADDED | TRUNCATED, ADDED).astype(np.uint8),
+        "loss": later.loss,
     }
-    return found | ({INPUTS: inputs} if (folder / f"{INPUTS}.npy").is_file() else {})
-
-
-def _inputs(
-    project: Project, start: int, count: int, reading: Reading, config: ScoreConfig, reporter: Reporter
-) -> np.ndarray:
-    """What the network reads (m, d) of `count` pool rows from `start` on."""
-
-    @cache
-    def encoder() -> SentenceFeatures:
-        from engine.maps.sentence import load_encoder
-        from engine.runs.features import sentence_device
-
-        loaded = load_encoder(device=sentence_device(config.device))
-        if loaded.sha256 != reading.encoder:
-            raise EngineError(
-                f"The sentence model has changed since the run was made (its weights have the hash "
-                f"{loaded.sha256[:12]}, then {reading.encoder[:12]}). Score again. The run was left as it is."
-            )
-        return SentenceFeatures(loaded)
-
-    reporter.phase("reading the new rows", count)
-    found = []
-    for pairs in _texts(project, start, count):
-        reporter.check()
-        found.append(reading(pairs, encoder))
-        reporter.advance(len(pairs))
-    return np.concatenate(found)
-
-
-def _texts(project: Project, start: int, count: int) -> Iterator[list[tuple[str, str]]]:
-    """(prompt, response) of `count` rows from `start` on; rows added meanwhile are left out."""
-    left = count
-    for chunk in project.iterate(start=start, chunk=CHUNK):
-        part = list(islice(chunk, left))
-        left -= len(part)
-        if part:
-            yield [(prompt_text(row.messages), response_text(row.messages)) for row in part]
-        if not left:
-            return
+    return found | ({INPUTS: later.inputs} if (folder / f"{INPUTS}.npy").is_file() else {})
 
 
 def _sets(summary: dict[str, Any], groups: tuple[str, ...]) -> tuple[ItemSet, ...]:
@@ -202,22 +166,29 @@ def _maps(summary: dict[str, Any]) -> list[AffineMap]:
 
 
 def _summary(
-    run: RunRecord, summary: dict[str, Any], problems: dict[str, str], rows: int, status: np.ndarray
+    run: RunRecord, summary: dict[str, Any], problems: dict[str, str], step: dict[str, Any], status: np.ndarray
 ) -> dict[str, Any]:
-    """The run's summary with the new rows counted, and a sentence on what is not known of them."""
+    """The run's summary with the new rows counted, and a sentence on what is not known of them.
+
+    `extended` tells every step: the rows covered after it, when, and why nothing is known of the rows' tokens.
+    """
     before = summary.get("extended") or {"rows": 0, "note": None}
-    later = before["rows"] + rows - run.rows
+    known = before.get("steps", [{"rows": run.rows, "created": before["created"]}] if before["rows"] else [])
+    steps, later = [*known, step], before["rows"] + step["rows"] - run.rows
+    unseen = dict.fromkeys(each["unseen"] for each in steps if each.get("unseen"))
     note = (
         f"{later:,} rows were added to the pool after the run and estimated by its network; the audit does not cover "
         "them."
     )
+    if unseen:
+        note += f" Which of them are longer than the model reads is not known: {' '.join(unseen)}"
     counts = dict(summary["counts"])
     counts["propagated"] += int((status == PROPAGATED).sum())
     counts["unscorable"] += int((status == 0).sum())
     return {
         **summary,
         "counts": counts,
-        "extended": {"rows": later, "note": note, "created": now()},
+        "extended": {"rows": later, "note": note, "created": step["created"], "steps": steps},
         "notes": [*(said for said in summary["notes"] if said != before["note"]), note],
         "problems": dict(list(problems.items())[:KEPT_PROBLEMS]),
     }

@@ -22,8 +22,9 @@ from engine.models.table import TokenTable
 from engine.runs.functions import Materials
 from engine.runs.ledger import Ledger
 from engine.runs.network_draw import Draw
+from engine.runs.network_hidden import states_and_losses
 from engine.runs.network_reading import Reading, joined
-from engine.runs.shards import compute_shards
+from engine.runs.shards import Table, compute_table
 from engine.runs.texts import Pair
 from engine.store.artifacts import read_json, write_json
 
@@ -43,13 +44,15 @@ def reads_sentences(features: str) -> bool:
 class NetworkInputs:
     """Reads rows and items of a job as `name` says.
 
-    `why` is a sentence on the choice; `tables` are the kinds that were read of the whole pool.
+    `why` is a sentence on the choice; `tables` are the kinds that were read of the whole pool, `losses` (n,) the rows'
+    response losses where hidden states were read of it: the pass that makes them tells both. Else None.
     """
 
     job: Materials
     name: str
     why: str = ""
     tables: dict[str, np.ndarray] = field(default_factory=dict)
+    losses: np.ndarray | None = None
 
     @property
     def kinds(self) -> list[str]:
@@ -122,14 +125,22 @@ class NetworkInputs:
         name = f"network inputs, {kind}"
         reporter.phase(name, self.job.rows)
 
-        def shard(rows: np.ndarray) -> np.ndarray:
-            pairs: Sequence[Pair] = [] if kind == "hidden" else self.job.texts.pairs(rows)
-            found = self._read(kind, pairs, self._table(kind), rows)
+        def shard(rows: np.ndarray) -> Table:
+            found = self._shard(kind, rows)
             reporter.advance(len(rows))
-            return found
+            return Table(found)
 
         with ledger.part(name, rows=self.job.rows, predicted=self._predicted(kind, ledger)):
-            return compute_shards(self.job.folder.work, f"inputs-{kind}", everyone, SHARD, shard, reporter)
+            read = compute_table(self.job.folder.work, f"inputs-{kind}", everyone, SHARD, shard, reporter)
+        self.losses = read.arrays.get("loss", self.losses)
+        return read.arrays["values"]
+
+    def _shard(self, kind: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+        if kind != "hidden":
+            return {"values": self._read(kind, self.job.texts.pairs(rows), None, rows)}
+        limit = self.job.config.batch_tokens
+        values, losses, _ = states_and_losses(self.job.lm, self.job.pool, rows, max_tokens=limit)
+        return {"values": values, "loss": losses}
 
     def _predicted(self, kind: str, ledger: Ledger) -> float | None:
         speed = ledger.speed

@@ -3,7 +3,7 @@
     network_reading.npz   the kinds that are joined, and what each goes by: the rarities of words for `lexical`, the
                           hash of the encoder's weights for `sentence`; and the groups of the target items, if any
 
-Inputs of rows that need a language model are not read here. Knows no catalogue and no job.
+Hidden states, which need a language model, are made elsewhere and handed in. Knows no catalogue and no job.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,14 +38,23 @@ class Reading:
         """Whether a language model has to run for the inputs of a row."""
         return "hidden" in self.kinds
 
-    def __call__(self, pairs: Sequence[Pair], encoder: Callable[[], SentenceFeatures]) -> np.ndarray:
-        """The inputs (m, d) float32 of texts; `encoder` is asked for only where sentence embeddings are read."""
-        return joined([self._read(kind, pairs, encoder) for kind in self.kinds])
+    def __call__(
+        self, pairs: Sequence[Pair], encoder: Callable[[], SentenceFeatures], states: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The inputs (m, d) float32 of texts; `encoder` is asked for only where sentence embeddings are read.
 
-    def _read(self, kind: str, pairs: Sequence[Pair], encoder: Callable[[], SentenceFeatures]) -> np.ndarray:
+        `states` (m, ·) are the hidden states of the same rows, where the network reads them.
+        """
+        return joined([self._read(kind, pairs, encoder, states) for kind in self.kinds])
+
+    def _read(
+        self, kind: str, pairs: Sequence[Pair], encoder: Callable[[], SentenceFeatures], states: np.ndarray | None
+    ) -> np.ndarray:
         if kind == "sentence":
             return encoder()([f"{prompt} {response}" for prompt, response in pairs])
-        if self.lexical is None:
+        if kind == "hidden" and states is not None:
+            return states
+        if kind != "lexical" or self.lexical is None:
             raise EngineError(f"The run's network reads {kind}, of which it kept nothing. Nothing was estimated.")
         return self.lexical(pairs)
 

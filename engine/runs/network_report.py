@@ -26,8 +26,12 @@ class Judged:
 def judge(
     learnt: Learnt, estimator: Estimator, drawn: Draw, labels: np.ndarray, fitted: np.ndarray, *, seed: int
 ) -> Judged:
-    """The network and its baselines on everything that was labelled; the baselines read what the network reads."""
-    scaling, rows = learnt.fitted.scaling, learnt.rows
+    """The network and its baselines on everything that was labelled; the baselines read what the network reads.
+
+    Rows that chose the network's epoch without being fitted to are judged by nobody (`quadrants`).
+    """
+    fit = learnt.fitted
+    scaling, rows = fit.scaling, learnt.rows
     left = scaling.rows(rows).numpy()
     if learnt.items is None:
         columns: np.ndarray | slice = slice(None)
@@ -37,9 +41,12 @@ def judge(
         right = scaling.items(learnt.items[columns]).numpy()
     said = {"network": estimator(rows, columns)}
     block = np.where(fitted, labels, np.nan)[np.ix_(drawn.fit_rows, drawn.fit_items)]
-    baselines = fit_baselines(left[drawn.fit_rows], right[drawn.fit_items], block, validation=learnt.fitted.validation)
+    baselines = fit_baselines(
+        left[drawn.fit_rows], right[drawn.fit_items], block, validation=fit.validation, refit=not len(fit.unfitted)
+    )
     said |= {name: values for name, values in baselines.estimates(left, right).items() if name != "mean"}
-    return Judged(quadrants(labels, said, fitted, seed=seed), baselines.ridges)
+    aside = np.isin(np.arange(len(rows)), np.flatnonzero(drawn.fit_rows)[fit.unfitted])[:, None]
+    return Judged(quadrants(np.where(aside, np.nan, labels), said, fitted & ~aside, seed=seed), baselines.ridges)
 
 
 def shown(report: Judged) -> np.ndarray:

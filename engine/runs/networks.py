@@ -6,10 +6,11 @@
     held pairs       of labelled rows and items, never fitted to either
 
 The teacher labels (labelled ∪ audit rows) x (labelled ∪ held items). Those values are kept as exact; every other pair
-is the network's, brought to the spread of exact ones (`network_settling`). Beside the arrays of `scoring`:
-`network_shown.npy` (k, 3) float32 (number of the quadrant, exact, estimated) for a picture, `network.npz` the network
-with `network_reading.npz` for what it reads of rows, and `audit_rows`, `audit_exact`, `audit_estimated` as `landmark`
-keeps them.
+is the network's, brought to the spread of exact ones (`network_settling`). Response losses are known where
+the network reads hidden states, whose passes tell them; a network that reads texts runs no model on most rows, and its
+run knows no row's loss. Beside the arrays of `scoring`: `network_shown.npy` (k, 3) float32 (number of the quadrant,
+exact, estimated) for a picture, `network.npz` the network with `network_reading.npz` for what it reads of rows, and
+`audit_rows`, `audit_exact`, `audit_estimated` as `landmark` keeps them.
 """
 
 from pathlib import Path
@@ -57,6 +58,8 @@ def score_by_network(job: Materials, ledger: Ledger) -> Scored:
     kept = {"network.npz": estimator.save(), READING_FILE: learnt.inputs.kept()}
     scored.files |= {name: _saved(job.folder.work / name, arrays) for name, arrays in kept.items()}
     scored.arrays["network_shown"] = shown(report)
+    if learnt.inputs.losses is not None:  # the passes for the hidden states told them
+        scored.arrays["loss"] = np.array(learnt.inputs.losses)
     scored.summary |= {
         "sets": described(job, sets),
         "passes": _cost(job, learnt, drawn, asked.passes),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-LANDMARK, AUDIT, WARM_UP, TRUNCATED, TUNING, REFINED, LABELLED = 1, 2, 4, 8, 16, 32, 64
+LANDMARK, AUDIT, WARM_UP, TRUNCATED, TUNING, REFINED, LABELLED, ADDED = 1, 2, 4, 8, 16, 32, 64, 128
 ROLES = {
     LANDMARK: "landmark",
     AUDIT: "audit",
@@ -16,6 +16,7 @@ ROLES = {
     TUNING: "tuning",
     REFINED: "measured in the refinement",
     LABELLED: "labelled by the network's teacher",
+    ADDED: "added to the pool after the run",
 }
 
 

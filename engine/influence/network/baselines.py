@@ -108,8 +108,13 @@ class Baselines:
         return {"mean": constant, "linear": self.linear(rows, items), "kernel": self.kernel(rows, items)}
 
 
-def fit_baselines(rows: np.ndarray, items: np.ndarray, labels: np.ndarray, *, validation: np.ndarray) -> Baselines:
-    """Fit all of them; `validation` are positions of labelled rows that choose the ridges and are fitted to after."""
+def fit_baselines(
+    rows: np.ndarray, items: np.ndarray, labels: np.ndarray, *, validation: np.ndarray, refit: bool = True
+) -> Baselines:
+    """Fit all of them; `validation` are positions of labelled rows that choose the ridges.
+
+    With `refit` they are fitted to after, as the network is to its own.
+    """
     kept = np.flatnonzero(np.isfinite(rows).all(axis=1) & np.isfinite(labels).any(axis=1))
     present = np.isfinite(items).all(axis=1) & np.isfinite(labels[kept]).any(axis=0)
     validation = np.flatnonzero(np.isin(kept, validation))
@@ -122,6 +127,8 @@ def fit_baselines(rows: np.ndarray, items: np.ndarray, labels: np.ndarray, *, va
         first = min(RIDGES, key=lambda ridge: _error(makers[ridge](rows[validation], items), truth))
         kernels = PairKernels(rows[fitted], items, trial, makers[first])
         second = min(RIDGES, key=lambda ridge: _error(kernels.fit(ridge)(rows[validation], items), truth))
+        if not refit:
+            return Baselines(float(np.nanmean(trial)), makers[first], kernels.fit(second), (first, second))
     straight = linear(rows, items, labels, ridge=first)
     kernel = PairKernels(rows, items, labels, straight).fit(second)
     return Baselines(float(np.nanmean(labels)), straight, kernel, (first, second))

@@ -5,6 +5,9 @@ labelled only to judge by: of seen rows with seen items (pairs held out of the b
 unseen rows with seen items, and neither seen, which is what a large pool and a new target look like. A point-wise
 function has two, by its rows.
 
+The rows that decided when to stop are seen where the network was fitted again to all labelled rows. Without that refit
+they are neither seen nor unseen, since they chose the epoch: the caller leaves them out of `exact` and `fitted`.
+
 Per quadrant and estimate: the mean squared error over pairs, Spearman over pairs, Spearman of the rows' means over the
 quadrant's items (which a selection goes by), and the overlap of the best 10 % of rows by those means. Beside them the
 errors of the labels' mean and of labels drawn at random from the fitted ones. A figure that is undefined is a `Measure`

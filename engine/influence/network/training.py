@@ -45,6 +45,15 @@ class Fitted:
         """The best validation error, in units of the labels' variance; None without validation rows."""
         return min(self.errors) if self.errors else None
 
+    @property
+    def unfitted(self) -> np.ndarray:
+        """The validation rows where the network kept was not fitted to them: they chose its epoch all the same.
+
+        None after a refit, which is on all labelled rows: they are then seen as every other.
+        """
+        refitted = self.network.config.refit and not self.constant
+        return self.validation[:0] if refitted else self.validation
+
 
 def validation_rows(count: int, config: NetworkConfig) -> np.ndarray:
     """Positions among `count` labelled rows that decide when to stop, ascending."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.data.samples import Message
 from engine.errors import Cancelled, EngineError
+from engine.models import table as tables
 from engine.models.table import TokenTable
 from engine.models.templates import ChatRenderer
 from engine.models.tokens import ChatEncoder, Encoded, Unencodable, encode, tokenize
@@ -295,7 +297,19 @@ class Listener(Silent):
         self.lines.append(message)
 
 
-def test_progress_notes_and_cancellation(make_byte_level: Builder) -> None:
+def test_progress_notes_and_cancellation(
+    make_byte_level: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns: list[tables._FileColumn] = []
+
+    class Kept(tables._FileColumn):
+        """Remembers every file that a table is written to."""
+
+        def __init__(self, *words: Any) -> None:
+            super().__init__(*words)
+            columns.append(self)
+
+    monkeypatch.setattr(tables, "_FileColumn", Kept)
     tokenizer = make_byte_level()
     tokenizer.chat_template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     tokenizer.chat_template += CHATML
@@ -307,7 +321,8 @@ def test_progress_notes_and_cancellation(make_byte_level: Builder) -> None:
     assert listener.lines[1].startswith("1 rows: system text put before the first user turn")
     assert listener.lines[2].startswith("1 rows longer than 40 tokens were cut")
     with pytest.raises(Cancelled):
-        tokenize([rows, rows], tokenizer, max_length=40, reporter=Listener(patience=5))
+        tokenize([rows, rows], tokenizer, max_length=40, reporter=Listener(patience=5), folder=tmp_path)
+    assert [column._file.closed for column in columns] == [True, True]
 
 
 def test_a_response_that_nothing_predicts_is_set_aside(make_byte_level: Builder) -> None:

@@ -1,7 +1,7 @@
 """Rows added after a run of `network`: estimated by the frozen run, everything it covered left as it was."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,19 +12,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.__main__ import main
+from engine.data.samples import Message
 from engine.errors import EngineError
 from engine.gradients.lexical_features import LexicalFeatures
 from engine.models import loading
-from engine.runs import extending, functions, intake
+from engine.models.sources import resolve
+from engine.runs import extending, functions, intake, later_rows
 from engine.runs.config import ScoreConfig
 from engine.runs.extending import extend
 from engine.runs.jobs import create_job
-from engine.runs.scored import AUDIT, LABELLED
+from engine.runs.scored import ADDED, AUDIT, LABELLED, TRUNCATED
 from engine.runs.work import work
 from engine.store.artifacts import read_json
 from engine.store.doctor import doctor
 from engine.store.project import Project
-from engine.store.records import RunRecord
+from engine.store.records import RunRecord, StoredRow
 from tests.engine.runs.conftest import POOL_ROWS, chat
 
 QUICK = {"network_epochs": 3, "network_members": 1, "network_rank": 2, "network_hidden": 8}
@@ -94,6 +96,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         {"avoid": ("colours",), "target_weights": ("sums=3",)},
         {"groups": "source"},
         {"pool_network": True},
+        {"network_features": "hidden+lexical", "max_length": 32},
     ],
 )
 def test_new_rows_are_what_equal_old_rows_are(
@@ -103,17 +106,20 @@ def test_new_rows_are_what_equal_old_rows_are(
     before, old = arrays(project, run), contents(project.artifacts / run.artifact)
     estimated = np.flatnonzero(before["status"] == 2)
     add(project, tmp_path / "again.jsonl", [*texts(project, estimated.tolist()), ("What is blue?", "A colour.")])
-    no_model()
+    if "network_features" not in change:
+        no_model()
     found = extend(project, "base")
     assert found.added == len(estimated) + 1
     assert (found.run.rows, found.run.artifact != run.artifact) == (POOL_ROWS + len(estimated) + 1, True)
     after = arrays(project, found.run)
     for name in ("score", "columns", "matrix", "status", "roles", "loss"):
         np.testing.assert_array_equal(after[name][:POOL_ROWS], before[name], err_msg=name)
-    for name in ("score", "columns", "matrix"):
+    for name in ("score", "columns", "matrix", "loss"):
         np.testing.assert_allclose(after[name][POOL_ROWS:-1], before[name][estimated], rtol=1e-4, atol=1e-6)
+    assert np.isfinite(after["loss"]).all() == ("network_features" in change)
     assert (after["status"][POOL_ROWS:] == 2).all()
-    assert not after["roles"][POOL_ROWS:].any()
+    np.testing.assert_array_equal(after["roles"][POOL_ROWS:-1], before["roles"][estimated] | ADDED)
+    assert ((before["roles"][estimated] & TRUNCATED) > 0).any() == ("max_length" in change)
     assert ((after["roles"] & (LABELLED | AUDIT)) > 0).sum() == 21
     for name in before.keys() - {"score", "columns", "matrix", "status", "roles", "loss", "features"}:
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
@@ -136,6 +142,7 @@ def test_the_run_says_what_was_added_and_that_the_audit_does_not_cover_it(
         "3 rows were added to the pool after the run and estimated by its network; the audit does not cover them."
     ]
     assert second.summary["extended"]["rows"] == 3
+    assert [step["rows"] for step in second.summary["extended"]["steps"]] == [POOL_ROWS + 2, POOL_ROWS + 3]
     assert second.summary["counts"]["propagated"] == run.summary["counts"]["propagated"] + 3
     assert second.summary["fidelity"] == run.summary["fidelity"]
     assert second.pool_hash == project.pool_hash()
@@ -212,26 +219,54 @@ def test_selections_and_decisions_survive(project: Project, config: ScoreConfig,
 def test_a_row_that_cannot_be_read_has_no_score_and_its_reason(
     project: Project, config: ScoreConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One that the tokenizer finds no response in, as the first run would, and one that the network finds no word in.
+
+    Where the model's files are gone, the network's words still do; that tokens were not seen is told, once.
+    """
     scored(project, config)
-    add(project, tmp_path / "more.jsonl", [("Say one.", "One."), ("Say two.", "Two.")])
-    read = extending._texts
-    blank = [("Say one.", "One."), (" ", "\n")]
-    monkeypatch.setattr(extending, "_texts", lambda *words: iter([blank]) if list(read(*words)) else iter(()))
+    answers = [("Say one.", "One."), ("Say two.", "Two."), ("Say three.", "Three.")]
+    add(project, tmp_path / "more.jsonl", answers)
+    read = later_rows._rows
+    blank = (Message("user", " "), Message("assistant", "\n"))
+
+    def blanked(*words: Any) -> Iterator[list[StoredRow]]:
+        yield [
+            replace(row, messages=blank) if at % 3 == 1 else row
+            for chunk in read(*words)
+            for at, row in enumerate(chunk)
+        ]
+
+    monkeypatch.setattr(later_rows, "_rows", blanked)
     run = extend(project, "base").run
-    assert arrays(project, run)["status"][POOL_ROWS:].tolist() == [2, 0]
+    assert arrays(project, run)["status"][POOL_ROWS:].tolist() == [2, 0, 2]
     assert run.summary["counts"]["unscorable"] == 1
-    assert run.summary["problems"] == {str(POOL_ROWS + 1): "no estimate: the network cannot read this row"}
+    assert run.summary["problems"] == {str(POOL_ROWS + 1): "no response: no assistant turn has any text"}
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise EngineError("The model's files are gone.")
+
+    monkeypatch.setattr(later_rows, "resolve", gone)
+    for at in range(2):
+        add(project, tmp_path / f"most{at}.jsonl", [(f"{prompt} {at}", answer) for prompt, answer in answers])
+        run = extend(project, "base").run
+    assert arrays(project, run)["status"][POOL_ROWS:].tolist() == [2, 0, 2] * 3
+    assert run.summary["problems"][str(POOL_ROWS + 7)] == "no estimate: the network cannot read this sample"
+    assert run.summary["notes"][-1].endswith("longer than the model reads is not known: The model's files are gone.")
+    assert len([note for note in run.summary["notes"] if "added to the pool after" in note]) == 1
 
 
-def test_runs_that_cannot_be_extended_say_which_can(project: Project, config: ScoreConfig, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_extended_say_which_can(
+    project: Project, config: ScoreConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scored(project, ScoreConfig(method="random"), "plain")
-    hidden = scored(project, replace(config, network_features="hidden"), "hidden")
+    hidden = scored(project, replace(config, network_features="hidden", warm_up="on"), "hidden")
+    cold = scored(project, replace(config, network_features="hidden"), "cold")
     older = scored(project, config, "older")
     (project.artifacts / older.artifact / "network_reading.npz").unlink()
     add(project, tmp_path / "more.jsonl", [("Say one.", "One.")])
     for name, why in (
         ("plain", "scored by random, which learns nothing"),
-        ("hidden", "reads hidden states, which take the language model"),
+        ("hidden", "reads hidden states of a warmed-up model, which is not kept"),
         ("older", "did not keep how its network reads texts"),
     ):
         with pytest.raises(EngineError, match=why) as told:
@@ -239,6 +274,10 @@ def test_runs_that_cannot_be_extended_say_which_can(project: Project, config: Sc
         assert "network_features lexical, sentence or sentence+lexical" in str(told.value)
         assert "was left as it is" in str(told.value)
     assert project.run("hidden") == hidden
+    monkeypatch.setattr(later_rows, "resolve", lambda name: replace(resolve(name), sha256="00" * 32))
+    with pytest.raises(EngineError, match="has changed since the run was made"):
+        extend(project, "cold")
+    assert project.run("cold") == cold
     with pytest.raises(EngineError, match="no run 'none'"):
         extend(project, "none")
 

@@ -154,6 +154,12 @@ def test_estimates_are_the_saved_networks_brought_to_the_spread_of_exact_ones(
     columns = np.stack([expected[:, :5].mean(axis=1), expected[:, 5:].mean(axis=1)], axis=1)
     np.testing.assert_allclose(found["columns"], columns, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(found["score"], columns.mean(axis=1), rtol=1e-3, atol=1e-5)
+    seen = np.setdiff1d(drawn.rows[drawn.fit_rows], validated)  # those that chose the epoch are judged by nobody
+    block = np.ix_(seen, np.setdiff1d(drawn.items, drawn.labelled_items))
+    judged = {each["name"]: each for each in found["summary"]["network"]["quadrants"]}
+    assert (judged["rows"]["rows"], judged["rows"]["pairs"]) == (17, 34)
+    assert judged["rows"]["estimates"]["network"]["mse"] == pytest.approx(((plain - values)[block] ** 2).mean())
+    assert judged["both"]["rows"] <= 17
 
 
 def _inputs_and_estimator(folder: JobFolder, config: ScoreConfig) -> tuple[np.ndarray, Estimator]:
@@ -170,7 +176,7 @@ def _validation(folder: JobFolder, config: ScoreConfig) -> np.ndarray:
     return validation_rows(20, config.network())
 
 
-@pytest.mark.parametrize("hidden", ["audit rows", "held items", "held pairs"])
+@pytest.mark.parametrize("hidden", ["audit samples", "held items", "held pairs"])
 def test_what_is_kept_out_never_changes_the_network(
     project: Project, config: ScoreConfig, taught: Callable[[np.ndarray], None], hidden: str
 ) -> None:
@@ -181,7 +187,7 @@ def test_what_is_kept_out_never_changes_the_network(
     drawn = draw(Materials(folder, config, Silent()))
     first = results(finished(folder))
     other = values.copy()
-    if hidden == "audit rows":
+    if hidden == "audit samples":
         other[drawn.audit] += 7.0
     elif hidden == "held items":
         other[:, np.setdiff1d(drawn.asked_items, drawn.labelled_items)] *= -5.0
@@ -330,7 +336,7 @@ def test_a_labelled_row_without_labels_has_no_score_and_its_reason(
     taught(values)
     found = computed(project, config)
     np.testing.assert_array_equal(np.flatnonzero(found["status"] == 0), np.sort([lost, partly, judged]))
-    assert found["summary"]["problems"][str(lost)] == "no score: a target item has none for this row"
+    assert found["summary"]["problems"][str(lost)] == "no score: a target item has none for this sample"
     assert found["summary"]["fidelity"]["left_out"] == 1
 
 

@@ -75,8 +75,12 @@ def write_signal_inputs(project: Project, folder: JobFolder, view: View, *, repo
     known = folder.input / "known"
     if not (known / "columns.json").is_file():
         known.mkdir(exist_ok=True)
-        columns = [_copies(project, known, view.rows), *_origins(project, known, view.rows)]
-        write_columns(known, columns)  # last: its presence means complete
+        write_columns(known, known_columns(project, known, view.rows))  # last: its presence means complete
+
+
+def known_columns(project: Project, place: Path, rows: int) -> list[SignalColumn]:
+    """What the catalogue knows of the first `rows` rows, as columns whose arrays are written into `place`."""
+    return [_copies(project, place, rows), *_origins(project, place, rows)]
 
 
 def keep_signals(

@@ -3,8 +3,9 @@
     python tests/bench/desk_project.py FOLDER      TOUCHSTONE_ROWS sets the number of rows
 
 Rows go through the store's own intake, results are artifacts of the form the jobs write (`desk_results`), decisions and
-selections are written by the project itself. A folder that holds such a project already is used as it is; one that was
-left unfinished is refused. The scores, positions and neighbours are made up: they cost nothing and mean nothing.
+selections are written by the project itself. A folder that holds such a project already is used, with the signals that
+were not known when it was made; one that was left unfinished is refused. The scores, positions and neighbours are made
+up: they cost nothing and mean nothing.
 """
 
 import os
@@ -19,6 +20,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import desk_results as results  # noqa: E402
 import desk_rows as rows  # noqa: E402
+import desk_signals  # noqa: E402
 
 from engine.data.samples import SourceInfo  # noqa: E402
 from engine.store import artifacts, decisions  # noqa: E402
@@ -40,7 +42,9 @@ def build(path: Path, *, n: int = ROWS, seed: int = 0) -> Project:
             raise SystemExit(
                 f"{path} holds another desk project than the one asked for ({asked}). Choose a new folder."
             )
-        return Project.open(path)
+        found = Project.open(path)
+        desk_signals.renew(found, seed=seed + 22)
+        return found
     project = Project.create(path)
     drawn, texts = rows.drawn(n, seed=seed), rows.vocabularies(seed=seed)
     project.add_rows("pool", "", _source("pool", n, seed), rows.pool(drawn, texts))

@@ -7,6 +7,7 @@ pages behave as on real data: scores go with topics, clusters are topics, neighb
 from pathlib import Path
 from typing import Any
 
+import desk_signals
 import numpy as np
 from desk_rows import TARGET_ROWS, TARGETS, TOPICS, Drawn
 
@@ -28,7 +29,7 @@ def add_all(project: Project, drawn: Drawn, *, seed: int) -> None:
         _add_run(project, drawn, name, method, seed=seed + 10 + number)
     xy = positions(drawn.topics, seed=seed + 20)
     _add_map(project, drawn, xy, seed=seed + 21)
-    _add_signals(project, len(xy), seed=seed + 22)
+    desk_signals.renew(project, seed=seed + 22)
 
 
 def positions(topics: np.ndarray, *, seed: int) -> np.ndarray:
@@ -168,24 +169,6 @@ def _neighbours(topics: np.ndarray, xy: np.ndarray) -> np.ndarray:
     for column, step in enumerate(steps):
         out[order, column] = np.roll(order, step)
     return out
-
-
-def _add_signals(project: Project, n: int, *, seed: int) -> None:
-    """Three in a hundred rows repeat an earlier one, a thousandth leak, two in a hundred look cut off."""
-    rng = np.random.default_rng(seed)
-    group, leak = np.full(n, -1, np.int64), np.zeros(n, np.float32)
-    later = np.sort(rng.choice(np.arange(1, n), n * 3 // 100, replace=False))
-    group[later] = (later * rng.random(len(later))).astype(np.int64)
-    leaked = rng.choice(n, max(1, n // 1000), replace=False)
-    leak[leaked] = rng.uniform(0.5, 1, len(leaked))
-    arrays = {
-        "near_duplicate_of": group, "leak": leak,
-        "leak_target": np.where(leak > 0, rng.integers(0, TARGET_ROWS * len(TARGETS), n), -1),
-        "looks_truncated": rng.random(n) < 0.02, "words": project.column("words").astype(np.int32),
-    }  # fmt: skip
-    names = {"rows": n, "targets": list(TARGETS), "columns": sorted(arrays)}
-    artifact = _keep(project, "signals", {"rows": n, "seed": seed}, arrays, {"summary.json": names})
-    project.add_signals(artifact, n, project.pool_hash())
 
 
 def _keep(

@@ -1,13 +1,15 @@
 """Projects for the page tests, built through the real store with small synthetic results, and a way to open a page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from engine.data.samples import BadRow, Message, Row, SourceInfo
@@ -15,6 +17,7 @@ from engine.runs.config import ScoreConfig
 from engine.store import artifacts
 from engine.store.project import Project
 from engine.store.records import MapRecord, RunRecord
+from tests.copies import built_once
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 60
@@ -33,7 +36,7 @@ class Pages:
 
     def open(self, page: str, project: Project | None = None, **address: str) -> AppTest:
         """The page, run once with the project (and more) in its address."""
-        test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+        test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
         if project is not None:
             test.query_params["project"] = project.name
         for name, value in address.items():
@@ -41,6 +44,14 @@ class Pages:
         if page != "app.py":
             test.switch_page(str(ROOT / "pages" / page))
         return test.run()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def components_are_looked_for_once() -> Iterator[None]:
+    """Every opening of a page looks through all installed packages for components, which takes half a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture
@@ -86,6 +97,12 @@ def build(
     rows: int = N, full: bool = False,
 ) -> Project:  # fmt: skip
     """A project at `path`, as `make_project` makes it."""
+    _build(path, pool=pool, targets=targets, run=run, plane=plane, text=text, rows=rows, full=full)
+    return Project(path)
+
+
+@built_once
+def _build(path: Path, *, pool: bool, targets: bool, run: bool, plane: bool, text: str, rows: int, full: bool) -> None:
     project = Project.create(path)
     if pool:
         project.add_rows("pool", "", _source("pool.jsonl", "a"), _pool(rows, text))
@@ -96,7 +113,6 @@ def build(
         _add_run(project, "landmark", seed=0, full=full)
     if pool and plane:
         add_map(project)
-    return project
 
 
 def _source(name: str, digit: str) -> SourceInfo:

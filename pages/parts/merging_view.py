@@ -21,7 +21,8 @@ from pages.parts.mistakes import errors_shown
 from pages.parts.words import count, moment, plain, shorten
 
 MOST_BYTES = 200_000_000
-_BOX, _FILE, _SAID, _DONE = "merging_box", "ts_merge_file", "ts_merge_said", "ts_merge_done"
+_BOX, _UPLOAD = "merging_box", "merging_upload"
+_FILE, _SAID, _DONE = "ts_merge_file", "ts_merge_said", "ts_merge_done"
 
 
 def block(project: Project) -> None:
@@ -90,7 +91,7 @@ def _chosen(project: Project) -> Path | None:
     place = st.empty()
     path = _file(project)
     if path is None:
-        upload = place.file_uploader("A file of decisions from another copy", ["jsonl"], key="merging_upload")
+        upload = place.file_uploader("A file of decisions from another copy", ["jsonl"], key=_UPLOAD)
         if upload is None:
             st.caption("It is tried first; nothing changes before you say so.")
             return None
@@ -105,6 +106,7 @@ def _chosen(project: Project) -> Path | None:
 
 def _put_away() -> None:
     _, path = st.session_state.pop(_FILE, ("", ""))
+    st.session_state.pop(_UPLOAD, None)  # else the uploader would hand the same file in again
     if path:
         uploads.forget(Path(path))
     _read.clear()

@@ -84,6 +84,8 @@ class TextQuery:
             raise EngineError(
                 f"The query has {len(text):,} characters, at most {LONGEST_QUERY:,} are possible. Nothing was searched."
             )
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise EngineError("The query has half a character, which no text has: type it anew. Nothing was searched.")
         if mode == "regex":
             check_expression(text)
             return cls(mode, text)

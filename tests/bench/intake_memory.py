@@ -13,7 +13,7 @@ def run(folder: Path) -> dict[str, object]:
     """Write the synthetic pool, add it, and give the figures of the adding process alone."""
     pool = folder / "pool.jsonl"
     rows = _write(pool)
-    added = engine("add-pool", folder / "project", pool)
+    added = engine("add-pool", folder / "project", pool, "--no-search")
     size = pool.stat().st_size
     return {
         "bytes": size,

@@ -117,6 +117,7 @@ def test_a_pool_that_grows_is_searched_whole_and_read_once(make: Make) -> None:
         ("\u200b", "phrase", "empty"),
         ("x" * 1001, "words", "1,001 characters"),
         ("x", "fuzzy", "words, phrase, regex"),
+        ("a\ud800b", "words", "half a character"),
     ],
 )
 def test_what_cannot_be_searched_is_said_before_anything_is_read(query: str, mode: str, says: str) -> None:

@@ -20,7 +20,7 @@ from engine.maps import layout
 from engine.models.loading import load
 from engine.models.tokens import encode as tokens_of
 from engine.progress import Silent
-from engine.runs import finding, intake
+from engine.runs import finding, intake, jobs, search_jobs
 from engine.runs.jobs import create_job, job
 from engine.runs.map_config import MapConfig
 from engine.runs.work import work
@@ -151,6 +151,18 @@ def test_texts_are_prepared_by_a_job_and_fields_are_searched_by_a_part(project: 
         np.flatnonzero(mask(facts, found)).tolist() == [3]
         and not mask(facts, Filter("text", "words/response", ("plus",))).any()
     )
+
+
+def test_a_large_pool_is_prepared_by_one_job_and_then_by_none(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "submit", lambda *given: create_job(*given).id)  # starts nothing
+    assert search_jobs.begin_if_large(project) is None and not jobs.jobs(project)
+    monkeypatch.setattr(search_jobs, "LARGE", 40)
+    begun = {search_jobs.begin_if_large(project), search_jobs.begin(project, "texts")}
+    assert begun == {"search-1"} and search_jobs.begin(project, "prompt") == "search-2"
+    work(project.path, "search-1")
+    assert not texts.missing(project) and search_jobs.begin_if_large(project) is None
 
 
 EVERY = (

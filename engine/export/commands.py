@@ -6,12 +6,13 @@ Decisions of people are not among them. Runs nothing.
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.export.placing import MANIFEST_SUFFIX
 from engine.export.plan import Plan
 from engine.runs.choice import Choice
+from engine.runs.reach import reach_of
 from engine.selection.menu import SETTINGS
 from engine.store.artifacts import MANIFEST, read_manifest
 from engine.store.project import Project
@@ -20,13 +21,14 @@ from engine.store.selections import Selection
 
 
 def commands(
-    project: Project, selection: Selection, run: RunRecord | None, files: Sequence[FileRecord], *, plan: Plan
+    project: Project, selection: Selection, runs: Sequence[RunRecord], files: Sequence[FileRecord], *, plan: Plan
 ) -> list[str]:
-    """The command lines that make this export again in a new project, decisions of people aside."""
+    """The command lines that make this export again in a new project, decisions of people aside.
+
+    `runs` are the selection's own and those its filters name.
+    """
     folder = str(project.path)
-    lines = [add_line(folder, f) for f in files]
-    if run is not None:
-        lines.append(score_line(folder, run))
+    lines = [*_grown(folder, runs, files)]
     lines += _map(project, selection.spec.get("map"))
     lines.append(select_line(folder, selection))
     if selection.state == "approved":
@@ -77,6 +79,27 @@ def score_line(folder: str, run: RunRecord) -> str:
     ]
     further = [("--set", f"{k}={_plain(v)}") for k, v in sorted(run.config.items()) if k not in named and _said(v)]
     return _line("score", folder, *options, *further)
+
+
+def _grown(folder: str, runs: Sequence[RunRecord], files: Sequence[FileRecord]) -> Iterator[str]:
+    """The files in their order, each run scored and extended once the pool has grown to what it covered.
+
+    Sets beside the pool come first, since runs need them; what fits no number of whole files comes last.
+    """
+    due: list[tuple[int, str]] = []
+    for run in runs:
+        reach = reach_of(run.rows, run.summary)
+        due.append((reach.made, score_line(folder, run)))
+        due += [(rows, _line("extend", folder, ("--run", run.name))) for rows, _ in reach.steps]
+    size = 0
+    for file in sorted(files, key=lambda file: file.role == "pool"):
+        yield add_line(folder, file)
+        if file.role != "pool":
+            continue
+        size += file.rows
+        yield from (line for rows, line in due if rows == size)
+        due = [each for each in due if each[0] != size]
+    yield from (line for _, line in due)
 
 
 def _map(project: Project, artifact: str | None) -> list[str]:

@@ -55,6 +55,7 @@ def build_manifest(
     runs = project.runs()
     run = run or next((r for r in runs if r.name == selection.run), None)
     files, scored = project.files(), _run(project, run)
+    others = _others(runs, run, selection.spec)
     with project.session() as con:  # a session each: an open catalogue keeps in memory all that was read in it
         ids, hashes = chosen.identities(con, selection.rows)
     with project.session() as con:
@@ -69,7 +70,7 @@ def build_manifest(
         "approved": selection.state == "approved",
         "selection": _selection(selection),
         "run": scored,
-        "other_runs": [_run(project, r) for r in _others(runs, run, selection.spec)],
+        "other_runs": [_run(project, r) for r in others],
         "model": _model(run, scored),
         "seeds": {
             "run": (run.config.get("seed") if run else None),
@@ -83,7 +84,7 @@ def build_manifest(
         "decisions": told,
         "code": code_identity(),
         "command": command or None,
-        "reproduce": commands(project, selection, run, files, plan=plan),
+        "reproduce": commands(project, selection, [*([run] if run else []), *others], files, plan=plan),
         "plan": plan.to_dict(),
         "composition": makeup,
         "rows": {"row": selection.rows.tolist(), "id": ids, "hash": hashes},

@@ -58,8 +58,8 @@ def reproduce(
     """Write the export again, to `out` if given, and compare every file's hash with the manifest's.
 
     `inputs`: a folder where input files lie that are not where they were. Raises `EngineError` for a manifest that
-    cannot be read, inputs that are missing or changed, rows that are no longer the same, and a place that may not be
-    written; then nothing is written.
+    cannot be read, inputs that are missing or changed, rows that are no longer the same, scores that cannot be made
+    again, and a place that may not be written; then nothing is written.
     """
     listener = reporter or Silent()
     told = read_export_manifest(Path(manifest))
@@ -72,14 +72,14 @@ def reproduce(
         whole = content_of(project, told, plan, listener)
         whole = whole if "unused" in told["output"] else whole.fitted()
         head = completed(project, told, plan)
-        report = produce(target, whole, head, told["output"].get("notes", ()))
-        differences = _compared(told["output"], report.files, report.sha256)
-        notes = other_code(told)
-        if rescore:
+        notes, further = other_code(told), list[str]()
+        if rescore:  # before anything is written, since it may fail
             from engine.export.rescoring import rescored
 
             again = rescored(room / "anew", found, told, listener)
-            differences, notes = [*differences, *again.differences], [*notes, *again.notes]
+            notes, further = [*notes, *again.notes], list(again.differences)
+        report = produce(target, whole, head, told["output"].get("notes", ()))
+        differences = [*_compared(told["output"], report.files, report.sha256), *further]
     finally:
         shutil.rmtree(room, ignore_errors=True)
     return _judged(told, differences, notes, None if out is None else target, rescore)
@@ -144,7 +144,7 @@ def _check_rows(project: Project, told: Mapping[str, Any], rows: np.ndarray) -> 
     size = project.extent("pool", "")[0]
     if len(rows) and rows[-1] >= size:
         raise EngineError(
-            f"The inputs give {size:,} usable rows, but the manifest names row {rows[-1]:,} of "
+            f"The inputs give {size:,} usable samples, but the manifest names sample {rows[-1]:,} of "
             f"{told['pool']['rows']:,}: this Touchstone reads the inputs differently. Nothing was written."
         )
     with project.session() as con:
@@ -156,7 +156,7 @@ def _check_rows(project: Project, told: Mapping[str, Any], rows: np.ndarray) -> 
     if wrong:
         named_ = ", ".join(dict.fromkeys(wrong[:_MOST_NAMED]))
         raise EngineError(
-            f"{len(set(wrong)):,} of the {len(rows):,} rows are not the recorded ones ({named_}): this Touchstone "
+            f"{len(set(wrong)):,} of the {len(rows):,} samples are not the recorded ones ({named_}): this Touchstone "
             "reads the inputs differently. Use the version in the manifest; nothing was written."
         )
 
@@ -217,7 +217,7 @@ def _judged(
     where = f", written to {out}" if out else ""
     also = ", and scores, map and selection came out the same" if rescore else ""
     sentence = (
-        f"Identical: {name}, {rows:,} rows, SHA-256 {told['output']['sha256']}{also}{where}."
+        f"Identical: {name}, {rows:,} samples, SHA-256 {told['output']['sha256']}{also}{where}."
         if not differences
         else f"Not identical: {name}{where}."
     )

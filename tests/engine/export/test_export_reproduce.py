@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from functools import partial
 
+import numpy as np
 import pytest
 
 from engine.__main__ import main
@@ -90,7 +92,7 @@ def test_what_changed_is_named_and_nothing_is_written(made, tmp_path):
     other = {**told["output"], "sha256": "0" * 64, "files": [{**told["output"]["files"][0], "sha256": "0" * 64}]}
     for path, message in (
         (edited("newer", format_version=3), "reads up to 2"),
-        (edited("rows", rows=wrong_rows), "1 of the .* rows are not the recorded ones"),
+        (edited("rows", rows=wrong_rows), "1 of the .* samples are not the recorded ones"),
         (edited("short", weights=[1.0]), "damaged: weights has not one value for each"),
         (edited("empty", inputs=None), "damaged: it has no inputs"),
         (edited("backwards", rows={**told["rows"], "row": told["rows"]["row"][::-1]}), "rows are not ascending"),
@@ -177,9 +179,70 @@ def test_scores_decisions_and_selection_are_made_anew_and_compared(tmp_path, mon
     manifest.write_text(json.dumps(told))
     found = reproduce(manifest, rescore=True)
     assert not found.identical
-    assert "recorded rows were not chosen again" in found.differences[0]
+    assert "recorded samples were not chosen again" in found.differences[0]
     assert "scores: they differ" in found.differences[1]
     told["selection"]["spec"] = {}
     manifest.write_text(json.dumps(told))
     with pytest.raises(EngineError, match="cannot be chosen anew"):
         reproduce(manifest, rescore=True)
+
+
+class Letters:
+    """Counts letters instead of running a sentence model."""
+
+    dim, name, device, sha256 = 4, "letters", "cpu", "ab" * 32
+
+    def encode(self, given, **_):
+        """Shares of four letters, unit length."""
+        found = np.array([[text.count(letter) + 1 for letter in "aeio"] for text in given], np.float32)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def test_a_run_extended_since_is_made_and_extended_again_as_far_as_the_selection_knew(tmp_path, monkeypatch):
+    from engine.gradients.lexical_features import LexicalFeatures
+    from engine.maps import sentence
+    from engine.runs import jobs
+    from engine.runs.work import work
+
+    monkeypatch.setattr(jobs, "_spawn", lambda project, folder: work(project.path, folder.id))
+    monkeypatch.setattr(sentence, "load_encoder", lambda **_: Letters())
+    monkeypatch.setattr(LexicalFeatures, "fit", partial(LexicalFeatures.fit, width=12))
+    names = ["first", "second", "third", "last", "target"]
+    for at, name in enumerate(names):
+        rows = [
+            {"prompt": f"Name {name} {i}.", "completion": f"{'aeiou' * (i % 4)} is {i}."} for i in range(20 - 4 * at)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    place, files = str(tmp_path / "p"), {name: str(tmp_path / f"{name}.jsonl") for name in names}
+    quick = ["--set", "network_epochs=3", "--set", "network_members=1", "--set", "network_features=lexical"]
+    score = ["score", place, "--method", "network", "--set", "teacher=delift-se", "--set", "labelled=0.5", *quick]
+    grow = [[["add-pool", place, files[name]], ["extend", place, "--run", "net"]] for name in names[1:4]]
+    for words in (
+        ["add-pool", place, files["first"]],
+        ["add-target", place, "t", files["target"]],
+        [*score, "--run", "net"],
+        *grow[0],
+        *grow[1],
+        ["select", place, "--run", "net", "--size", "40%", "--name", "s"],
+        *grow[2],  # the selection did not know these
+        ["export", place, "s", str(tmp_path / "o"), "--format", "chat", "--with", "scores"],
+    ):
+        assert main(words) == 0
+    shutil.rmtree(place)
+    manifest, out = tmp_path / "o.manifest.json", tmp_path / "again"
+    told = json.loads(manifest.read_text())
+    assert max(told["rows"]["row"]) >= 20, "nothing chosen was added later"
+    verbs = ["add-target", "add-pool", "score", *["add-pool", "extend"] * 3, "select", "export"]
+    assert [line.split()[3] for line in told["reproduce"]] == verbs
+    found = reproduce(manifest, rescore=True, out=out)
+    assert (found.identical, found.differences) == (True, ())
+    assert out.read_bytes() == (tmp_path / "o").read_bytes()
+    told["run"]["summary"]["extended"]["steps"][0]["rows"] += 1
+    (tmp_path / "other.manifest.json").write_text(json.dumps(told))
+    with pytest.raises(EngineError, match="net covered 37 samples, and no number of whole files"):
+        reproduce(tmp_path / "other.manifest.json", rescore=True, out=tmp_path / "none")
+    (tmp_path / "target.jsonl").unlink()
+    with pytest.raises(EngineError, match=r"target.jsonl \(target\): missing"):
+        reproduce(manifest, rescore=True, out=tmp_path / "none")
+    assert not list(tmp_path.glob("none*")), "written before it was known whether it could be made again"
+    assert reproduce(manifest, out=tmp_path / "plain").identical  # the files alone need no target

@@ -111,7 +111,7 @@ def _told(file: Path, found: Any) -> None:
     if found.audits.new or found.audits.further:
         note(f"audits: {found.audits.new:,} new, {found.audits.further:,} answered further there")
     for reason in found.audits.left_out:
-        note(f"{_line(reason, 200)}; it was left out.")
+        note(f"{_line(reason, 300)}. It is left out.")
     if found.ahead:
         note(f"{found.ahead[:16]} UTC, of the latest act there, has not come yet here: one of the clocks is wrong.")
 

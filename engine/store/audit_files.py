@@ -209,12 +209,14 @@ def _placed(
         else:
             members[start : start + file.usable] |= file.members
     if missing:
-        return f"is also about {missing:,} samples of files that are not in this pool", members, drawn
+        of_all = f"{missing:,} of {audit.population:,} samples it is about"
+        return f"cannot be taken in, because {of_all} are of files that are not in this pool", members, drawn
     if (drawn < 0).any():
-        return f"draws {int((drawn < 0).sum()):,} samples that are not in this pool", members, drawn
+        lost = f"{int((drawn < 0).sum()):,} of {len(drawn):,} samples it draws"
+        return f"cannot be taken in, because {lost} are not in this pool", members, drawn
     fits = _swapped(con, members, drawn) and len(np.unique(drawn)) == len(drawn)
     if not fits or members.sum() != audit.population:
-        return "draws samples that are none of its members", members, drawn
+        return "cannot be taken in, because it draws samples that are none of its members", members, drawn
     return "", members, drawn
 
 

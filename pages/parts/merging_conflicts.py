@@ -5,7 +5,7 @@ at a sample in Review; one whose conflict has become another since, because some
 names, notes and samples are data and shown as such. Notation: c conflicts.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import streamlit as st
@@ -35,7 +35,8 @@ _NAMES = tuple(DECISIONS)
 class Choices:
     """What was chosen for the conflicts of one file: `sides` int8 (c,), made for the conflicts with these `marks`.
 
-    `dropped`: how many choices were lost because their conflicts are others now.
+    `dropped`: how many choices were lost because their conflicts are others now. `before`: the sides before the latest
+    choice, empty where it cannot be taken back.
     """
 
     owner: str
@@ -44,6 +45,7 @@ class Choices:
     marks: np.ndarray
     sides: np.ndarray
     dropped: int = 0
+    before: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
 
     @property
     def settled(self) -> dict[int, str]:
@@ -95,13 +97,15 @@ def settle(project: Project, found: Conflicts, owner: str) -> tuple[np.ndarray, 
         st.info(f"{count(chosen.dropped, 'choice of yours is', 'choices of yours are')} gone: "
                 "somebody decided on those samples meanwhile. Choose again.")  # fmt: skip
     places = _shown(found, chosen)
-    _many(found, places)
+    _many(found, places, chosen)
+    cards = st.container()  # above the buttons that turn the page
     part = paged.part("merging", len(places), what="conflict", owner=(owner, st.session_state.get(_SHOW)), page=PAGE)
     here = places[part]
     listed = found.listed(project, here)
     stored = reads.samples(project, [one.row for one in listed])
-    for place, one, sample in zip(here.tolist(), listed, stored, strict=True):
-        _card(one, sample, place, int(chosen.sides[place]), their_later=bool(found.later[place]))
+    with cards:
+        for place, one, sample in zip(here.tolist(), listed, stored, strict=True):
+            _card(one, sample, place, int(chosen.sides[place]), their_later=bool(found.later[place]))
     rule = _rest(int((chosen.sides == OPEN).sum()))
     return ruled(found, chosen.sides, rule), rule
 
@@ -129,19 +133,21 @@ def _keep(key: str, name: str) -> None:
     st.session_state[name] = st.session_state.get(key)
 
 
-def _many(found: Conflicts, places: np.ndarray) -> None:
-    """Buttons that settle all conflicts of the list, on all its pages."""
+def _many(found: Conflicts, places: np.ndarray, chosen: Choices) -> None:
+    """Buttons that settle all conflicts of the list, on all its pages, and one that takes the latest choice back."""
     later = np.where(found.later[places], THEIRS, MINE).astype(np.int8)
+    n = f"{len(places):,}"
     acts = {
-        "mine": ("stay as here", MINE, ":material/home:"),
-        "theirs": ("become theirs", THEIRS, ":material/call_received:"),
-        "latest": ("by the later", later, ":material/schedule:"),
-        "none": ("unsettled", OPEN, ":material/restart_alt:"),
+        "mine": (f"All {n} stay as here", MINE, ":material/home:"),
+        "theirs": (f"All {n} become theirs", THEIRS, ":material/call_received:"),
+        "latest": (f"The later of each of {n}", later, ":material/schedule:"),
     }
     with st.container(horizontal=True, vertical_alignment="center"):
         for name, (label, side, icon) in acts.items():
-            st.button(f"All {len(places):,} {label}", key=f"merging_all_{name}", icon=icon, disabled=not len(places),
+            st.button(label, key=f"merging_all_{name}", icon=icon, disabled=not len(places),
                       on_click=_choose, args=(places, side))  # fmt: skip
+        st.button("Undo the latest choice", key="merging_undo", icon=":material/undo:", type="tertiary",
+                  disabled=not len(chosen.before), on_click=_undo)  # fmt: skip
 
 
 def _choose(places: np.ndarray, side: np.ndarray | int) -> None:
@@ -149,12 +155,17 @@ def _choose(places: np.ndarray, side: np.ndarray | int) -> None:
     kept = st.session_state[_CHOICES]
     sides = kept.sides.copy()
     sides[places] = side
-    st.session_state[_CHOICES] = replace(kept, sides=sides, dropped=0)
+    st.session_state[_CHOICES] = replace(kept, sides=sides, dropped=0, before=kept.sides)
+
+
+def _undo() -> None:
+    kept = st.session_state[_CHOICES]
+    st.session_state[_CHOICES] = replace(kept, sides=kept.before, dropped=0, before=np.zeros(0, np.int8))
 
 
 def _card(one: Conflict, sample: object, place: int, side: int, *, their_later: bool) -> None:
     messages = sample.messages  # type: ignore[attr-defined]
-    with st.container(border=True):
+    with st.container(border=True, gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.text(visible(shorten(one.id, 60)), width="stretch")
             if st.button("Open in Review", key=f"merging_open_{one.row}", icon=":material/rate_review:",
@@ -163,9 +174,9 @@ def _card(one: Conflict, sample: object, place: int, side: int, *, their_later: 
                 st.switch_page(next(path for path, name, _ in PAGES if name == "Review"))
         st.text(visible(f"{shorten(prompt_text(messages), 160)} → {shorten(response_text(messages), 160)}"))
         left, right = st.columns(2)
-        with left:
+        with left.container(gap="xxsmall"):
             _side("Here", one.mine, later=not their_later and one.mine.at != one.theirs.at)
-        with right:
+        with right.container(gap="xxsmall"):
             _side("Theirs", one.theirs, later=their_later)
         _control(one, place, side)
 

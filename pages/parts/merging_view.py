@@ -183,7 +183,7 @@ def _told(trial: Merge) -> None:
         new = f"{count(trial.audits.new, 'random audit')} that is not here" if trial.audits.new else ""
         st.caption(f"With {' and '.join(part for part in (new, further) if part)}.")
     for reason in trial.audits.left_out[:5]:
-        st.warning(plain(f"{shorten(reason, 300)}. It is left out; add those files and take the decisions in again."))
+        st.warning(plain(f"{shorten(reason, 300)}. Add those files first, or take the decisions in again later."))
     if trial.unknown:
         names = ", ".join(shorten(name, 40) for name in trial.unknown_ids[:5])
         st.caption(plain(f"{count(trial.unknown, 'sample')} not in this pool and left out: {names}"))

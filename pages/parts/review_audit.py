@@ -66,9 +66,12 @@ def controls(project: Project) -> bool:
 
 def _about(begun: Audit) -> str:
     """What was drawn; how far it was reviewed is told beside the sample (`line`), which follows the keys."""
-    parts = filters.decode(begun.filters) if begun.filters else ()
-    among = "; ".join(filters.describe(part) for part in parts)
-    where = f" that passed {among}" if parts else ""
+    try:
+        parts = filters.decode(begun.filters) if begun.filters else ()
+        among = "; ".join(filters.describe(part) for part in parts)
+    except EngineError:  # it came from another copy of the project, of a version that knows other filters
+        parts, among = (), "filters that are not known here"
+    where = f" that passed {among}" if among else ""
     drawn = f"drawn with seed {begun.seed} by {begun.by}, {moment(begun.made)} UTC"
     cut = f" It draws {len(begun.rows):,} at most." if len(begun.rows) < begun.population else ""
     other = " The filters in force now do not change it." if filters.encode(parts) != _now() else ""

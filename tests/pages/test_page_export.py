@@ -95,6 +95,8 @@ def test_decisions_are_tried_first_and_conflicts_are_settled_one_by_one_and_many
     assert skipped == "Here skipped, theirs approved: 2"
     test.selectbox(key="merging_show").set_value("13").run()
     test.button(key="merging_all_theirs").click().run()
+    test.button(key="merging_all_mine").click().run()
+    test.button(key="merging_undo").click().run()
     test.radio(key="merging_rest").set_value("mine").run()
     assert test.button(key="merging_go").label == "Take in: 4 samples changed, 11 in conflict kept as here, 1 audit"
     assert project.decisions()[1] == 0  # nothing before the button

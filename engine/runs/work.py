@@ -95,7 +95,7 @@ def _stopped_in_time(folder: JobFolder, reporter: FileReporter) -> Iterator[None
     def watch() -> None:
         while not over.wait(1.0):
             if folder.cancel_asked and not over.wait(CANCEL_GRACE_S):
-                told = "cancelled in the middle of a long call; what was complete is kept for a resume"
+                told = "cancelled while busy; what was complete is kept, and resuming goes on from there"
                 reporter.finish("cancelled", told, exit_status=Cancelled.exit_status)
                 os._exit(Cancelled.exit_status)
 

@@ -29,11 +29,15 @@ function grouped(number) {
   return Number(number).toLocaleString('en-US');
 }
 
-function short(value) {
+const COUNTED = ['words', 'tokens', 'characters']; // of these there is no half
+
+function short(value, unit) {
   const size = Math.abs(value);
   if (value === 0) return '0';
-  if (size >= 10000 || size < 0.001) return value.toExponential(1).replace('e+', 'e');
-  return String(Number(value.toPrecision(3)));
+  if (COUNTED.includes(unit)) return grouped(Math.round(value));
+  const small = size >= 10000 || size < 0.001;
+  const text = small ? value.toExponential(1).replace('e+', 'e') : String(Number(value.toPrecision(3)));
+  return text.replaceAll('-', '−');
 }
 
 export default function histograms(component) {
@@ -177,10 +181,10 @@ function numbers(chart, send) {
       const bin = at ? state.high : state.low;
       button.style.left = `${(100 * bin) / bins}%`;
       button.setAttribute('aria-valuenow', String(bin));
-      button.setAttribute('aria-valuetext', short(valueAt(bin)));
+      button.setAttribute('aria-valuetext', short(valueAt(bin), chart.unit));
     });
-    left.textContent = short(valueAt(state.low));
-    right.textContent = `${short(valueAt(state.high))}${chart.unit ? ` ${chart.unit}` : ''}`;
+    left.textContent = short(valueAt(state.low), chart.unit);
+    right.textContent = `${short(valueAt(state.high), chart.unit)}${chart.unit ? ` ${chart.unit}` : ''}`;
   }
   function commit() {
     if (state.low === 0 && state.high === bins) {

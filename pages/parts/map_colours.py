@@ -12,6 +12,7 @@ import streamlit as st
 
 from engine.curation import columns
 from engine.curation.columns import Column
+from engine.curation.facts import NOTHING
 from engine.store.project import Project
 from pages.parts import colours, filters, histograms, reads
 from pages.parts.colours import Channel, Legend
@@ -72,7 +73,9 @@ def _painted(_project: Project, path: str, version: str, name: str, by_rank: boo
     column = columns.column_of(facts, name)
     if _as_categories(_project, column):
         found = columns.categories(facts, name)
-        rgba, legend = colours.categorical(found.codes, found.names, title=column.title)
+        rgba, legend = colours.categorical(
+            found.codes, found.names, title=column.title, fixed={NOTHING: colours.MISSING}
+        )
         return Painted(rgba, legend, name)
     if column.group == "Score" and not name.startswith("uncertainty/"):
         return _by_score(_project, column, by_rank=by_rank, dark=dark)
@@ -117,6 +120,20 @@ def _by_signal(project: Project) -> Painted:
             codes[: len(covered)][covered] = len(names) - 1
     fixed = {"nothing marked": colours.OTHER}
     return Painted(*colours.categorical(codes, names, title="Signal", fixed=fixed), SIGNALS)
+
+
+def told(project: Project, painted: Painted, row: int) -> str:
+    """What the colour of one point says, such as `Cluster: verbs`; "" for a decision or a signal, told elsewhere."""
+    if painted.column in ("decision", SIGNALS):
+        return ""
+    facts = reads.facts(project)
+    column = columns.column_of(facts, painted.column)
+    if _as_categories(project, column):
+        found = columns.categories(facts, column.name)
+        return f"{column.title}: {found.names[found.codes[row]] if found.codes[row] >= 0 else 'none'}"
+    value = float(columns.numbers(facts, column.name)[row])
+    shown = f"{value:+.4f}" if column.group == "Score" else f"{value:,.6g}"
+    return f"{column.title}: {'none' if np.isnan(value) else f'{shown} {column.unit}'.rstrip()}"
 
 
 def picked(project: Project, painted: Painted, entry: int) -> Filter | None:

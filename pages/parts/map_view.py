@@ -128,7 +128,7 @@ def plane(project: Project, layout: reads.Layout, found: Sets, drawn: Look) -> N
         selected=None if found.selected is None else found.selected[:m],
         labels=[MapLabel(float(x), float(y), text) for (x, y), text in zip(layout.centres, layout.labels)],
         outlines=[outline for part in active if (outline := filters.outline(part))],
-        hover_text=lambda row: hover_text(project, row),
+        hover_text=lambda row: hover_text(project, row, drawn.painted),
         uncertainty=_first(drawn.uncertainty, m),
         weights=_first(drawn.weights, m),
         legend=drawn.painted.legend,
@@ -190,10 +190,16 @@ def _toggle(part: Filter | None) -> None:
         state.drop_filter(there)
 
 
-def hover_text(project: Project, row: int) -> str:
-    """The card of the point under the pointer: id and how the sample begins; plain text."""
+def hover_text(project: Project, row: int, painted: map_colours.Painted) -> str:
+    """The card of the point under the pointer: id, decision, what its colour says, how it begins; plain text."""
     stored = reads.sample(project, row)
-    return f"{shorten(stored.id, 40)}\n{shorten(stored.messages[0].content, 160)}"
+    decision = filters.decision_name(int(reads.decisions(project)[row]))
+    lines = (
+        f"{shorten(stored.id, 40)} · {decision}",
+        shorten(map_colours.told(project, painted, row), 80),
+        shorten(stored.messages[0].content, 160),
+    )
+    return "\n".join(line for line in lines if line)
 
 
 def panel(project: Project, view: View | None) -> None:

@@ -38,7 +38,13 @@ function besides(component, latest) {
   const { data, parentElement, setStateValue } = component;
   const container = parentElement.host?.closest('[data-testid="stElementContainer"]');
   if (container) container.style.display = 'none';
-  const side = { drawn: data.side, send: (value) => setStateValue('rested', value) };
+  const side = {
+    drawn: data.side,
+    send: (value) => setStateValue('rested', value),
+    fade(behind) {
+      for (let next = container?.nextElementSibling; next; next = next.nextElementSibling) next.style.opacity = behind ? '0.3' : '';
+    },
+  };
   page.sides.set(data.name, side);
   page.desk?.rest();
   return () => {
@@ -51,6 +57,12 @@ function element(tag, className, text) {
   if (className) made.className = className;
   if (text !== undefined) made.textContent = text;
   return made;
+}
+
+// An order or a run just chosen keeps the keyboard in its field; the keys are the desk's again once the new list is here.
+function leaveChoice() {
+  const field = document.activeElement;
+  if (field?.getAttribute('role') === 'combobox' && !field.closest('[role=dialog], [data-testid="stPopoverBody"]')) field.blur();
 }
 
 class Desk {
@@ -166,6 +178,7 @@ class Desk {
     this.note.disabled = this.tag.disabled = !shown;
     const note = this.notes.get(shown?.row) ?? '';
     if (this.note.value !== note) this.note.value = note;
+    this.fade();
   }
 
   drawHead(shown) {
@@ -242,6 +255,7 @@ class Desk {
       this.leaving = null;
     }
     if (data.list !== this.list) {
+      leaveChoice();
       this.samples.clear();
       this.trail = [];
       this.list = data.list;
@@ -264,9 +278,16 @@ class Desk {
     this.saidAt = data.saidAt;
   }
 
+  // What stands beside and is still another sample's is faint, so that nobody reads its score as this one's.
+  fade() {
+    const wanted = `${this.list} ${this.at}`;
+    for (const side of page.sides.values()) side.fade(side.drawn !== wanted);
+  }
+
   // Once everything is acknowledged and the reviewer rests on a sample that the side does not show yet, it is asked for.
   rest() {
     clearTimeout(this.resting);
+    this.fade();
     const wanted = `${this.list} ${this.at}`;
     const behind = [...page.sides.values()].filter((side) => side.drawn !== wanted);
     if (this.pending.length || !behind.length) return;

@@ -22,7 +22,7 @@ from pages.parts.words import plain
 
 _HERE = Path(__file__).parent
 # the only styling beside the theme: less empty room at the sides, sample text that may be long in a line, and small
-# text dark enough to be read by everyone (a contrast of 4.5 and more, in both themes)
+# text dark enough to be read by everyone (a contrast of 4.5 and more, in both themes); the map does not fade meanwhile
 _STYLE = """<style>
 .stMainBlockContainer { padding-left: clamp(1rem, 3vw, 3rem); padding-right: clamp(1rem, 3vw, 3rem); }
 .stText { overflow-wrap: anywhere; }
@@ -30,6 +30,7 @@ _STYLE = """<style>
 [data-testid^="stBaseButton-primary"]:enabled, [data-testid="stMultiSelect"] :is([data-tag], [data-tag] *) {
   color: light-dark(#ffffff, #0c1d1d) !important;
 }
+[class*="st-key-map_map-"] { opacity: 1 !important; }
 .js-plotly-plot .main-svg text:not(.hoverlayer text) { fill: currentColor !important; fill-opacity: 0.8 !important; }
 </style>"""
 Need = Literal["project", "pool", "targets", "run", "map"]

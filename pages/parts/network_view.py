@@ -40,6 +40,9 @@ def show(project: Project, view: View) -> None:
         return
     st.markdown("**How well the network estimates**")
     st.caption(plain(opened(str(found.get("sentence", "")))))
+    added = int((view.scores.summary.get("extended") or {}).get("rows", 0))
+    if added:
+        st.caption(plain(f"{count(added, 'sample')} added after the run: estimated too, but none is judged below."))
     figures(view, found)
     panels(project, view, found)
     lines = [line(quadrant, found) for quadrant in known(found)]

@@ -21,6 +21,7 @@ from pages.parts.words import count, near, percent, plain, score, shorten, visib
 NEIGHBOURS = 5
 FEW_SETS, MOST_STRIPS, MOST_RUNS = 4, 40, 6
 LABELLED_OR_AUDIT = 64 | 2  # flags of `reads.ROLES`: what a network's teacher was asked about
+ADDED = 128
 
 
 def figures(project: Project, view: View, row: int) -> None:
@@ -73,6 +74,8 @@ def _learnt(view: View, row: int, status: str) -> str:
         return f"Labelled by the network's teacher, {teacher}."
     if int(view.scores.roles[row]) & LABELLED_OR_AUDIT:
         return f"Labelled by {teacher} for some target samples, estimated by the network for the others."
+    if int(view.scores.roles[row]) & ADDED:
+        return f"Added after the run and estimated by its network, taught by {teacher}; no audit sample stands for it."
     return f"Estimated by a network that learnt {teacher}; how sure it is was not computed."
 
 

@@ -61,7 +61,7 @@ def add(project: Project, name: str, summary: dict[str, Any], *, method: str = "
     status = np.where(np.arange(n) < 10, 1, 2 if method == "network" else 1).astype(np.uint8)
     status[-1] = 0
     roles = np.zeros(n, np.uint8)
-    roles[:12], roles[12:15] = 64, 2
+    roles[:12], roles[12:15], roles[-3:] = 64, 2, 128
     reported = [each["name"] for each in (summary.get("network") or {}).get("quadrants", ())]
     drawn = [[SEEN.get(name, 9), x, x / 2] for name in reported for x in range(6)]
     arrays = {
@@ -102,9 +102,11 @@ def charts(test: Any) -> list[Any]:
 
 def test_a_network_is_shown_in_a_sentence_panels_and_a_table(pages: Any, make_project: Callable[..., Project]) -> None:
     project = make_project(run=False)
-    add(project, "net", network_summary(*SEEN))
+    add(project, "net", {**network_summary(*SEEN), "extended": {"rows": 3}})
     test = opened(pages, project, run="net")
     said = told(test)
+    assert "3 samples added after the run: estimated too, but none is judged below." in said
+    assert "Of these: 3 audit, 12 labelled for the network, 3 added after the run." in said
     assert "On rows and items never seen: Spearman of the rows 0.50." in said
     assert "Label more samples for a finer cut" in said
     assert not any("landmark" in warning.value for warning in test.warning)
@@ -222,7 +224,7 @@ def test_who_labelled_a_sample_is_said(pages: Any, make_project: Callable[..., P
     for sample, words in (
         ("row-3", "Labelled by the network's teacher, LESS."),
         ("row-11", "Labelled by LESS for some target samples, estimated by the network for the others."),
-        ("row-13", "Labelled by LESS for some target samples"),
+        ("row-57", "Added after the run and estimated by its network, taught by LESS; no audit sample stands for it."),
         ("row-59", "It has no score."),
     ):
         assert words in told(opened(pages, project, "4_Review.py", run="net", sample=sample)), sample
@@ -253,7 +255,7 @@ def test_the_verdict_on_a_network_goes_by_its_audit() -> None:
 
 def test_a_run_without_a_network_tells_nothing_of_one() -> None:
     assert provenance._learnt({}) == {}
-    assert described({"counts": {"exact": 3}})[-1] == "rows: 3 exact"
+    assert described({"counts": {"exact": 3}})[-1] == "samples: 3 exact"
 
 
 def test_the_shell_says_it_in_words() -> None:
@@ -262,8 +264,8 @@ def test_the_shell_says_it_in_words() -> None:
     lines = described(summary | {"pool_network": {"sentence": "On pairs held out: 0.4."}})
     whole = "\n".join(lines)
     assert summary["network"]["sentence"] in lines
-    assert "The teacher less labelled 10 rows (17.0%) against 6 items to learn from, and 5 audit rows" in whole
-    assert "of both (40 pairs): Spearman of pairs undefined (all are equal), of rows 0.50" in whole
+    assert "The teacher less labelled 10 samples (17.0%) against 6 items to learn from, and 5 audit samples" in whole
+    assert "of both (40 pairs): Spearman of pairs undefined (all are equal), of samples 0.50" in whole
     assert "errors: network 0.02, mean 0.04, random 0.08, linear 0.03, kernel 0.01" in whole
     assert "Language-model passes saved: 93% (70 of 1,000, backward as three)." in whole
-    assert "Second network, of pool rows on pool rows: On pairs held out: 0.4." in lines
+    assert "Second network, of pool samples on pool samples: On pairs held out: 0.4." in lines

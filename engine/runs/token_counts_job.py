@@ -24,6 +24,7 @@ def work_token_counts(project: Project, folder: JobFolder, reporter: FileReporte
     The pool as it was when the job first began, so that its shards serve a resume; then what was added since.
     """
     source = resolve(str(folder.spec["config"]["model"]))
+    reporter.log("device: cpu, where tokenizers run")
     if "view" not in folder.spec:
         folder.update_spec(view=project.extent("pool", ""))
     rows, pool = folder.spec["view"]

@@ -55,13 +55,13 @@ def _badge(project: Project, drawn: list[str]) -> None:
 
 def panels(project: Project, kinds: Sequence[str]) -> bool:
     """The panels of the jobs of these kinds that run, or ended badly of late; whether one of them runs."""
-    shown = _shown(project, kinds)
+    shown = held(project, kinds)
     if shown:
         _panels(project, tuple(kinds), shown)
     return any(state_ in jobs.ACTIVE for _, state_ in shown)
 
 
-def _shown(project: Project, kinds: Sequence[str]) -> list[tuple[str, str]]:
+def held(project: Project, kinds: Sequence[str]) -> list[tuple[str, str]]:
     """The ids and states of the jobs worth a panel: the active ones, and the latest of each kind if it ended badly."""
     found, latest = [], set[str]()
     for job in jobs.jobs(project):
@@ -75,7 +75,7 @@ def _shown(project: Project, kinds: Sequence[str]) -> list[tuple[str, str]]:
 @st.fragment(run_every=POLL)
 def _panels(project: Project, kinds: tuple[str, ...], drawn: list[tuple[str, str]]) -> None:
     with errors_shown():
-        if _shown(project, kinds) != drawn:
+        if held(project, kinds) != drawn:
             st.rerun(scope="app")
         for job_id, _ in drawn:
             _panel(project, jobs.job(project, job_id))

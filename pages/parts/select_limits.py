@@ -11,7 +11,7 @@ from engine.curation import columns, signals
 from engine.curation import guards as known_guards
 from engine.curation.signals import KEEPS, Keep
 from engine.errors import EngineError
-from engine.runs import token_counts_job
+from engine.runs import jobs, token_counts_job
 from engine.runs.choice import Counted
 from engine.runs.token_counts import PER_WORD, has_tokenizer
 from engine.selection.quotas import EACH, Kind, Quota
@@ -96,10 +96,11 @@ def counted(project: Project, view: View) -> Counted:
     if not has_tokenizer(view.record):
         st.caption(f"{estimated}: this run has no language model whose tokenizer could count them.")
         return "words"
-    running = any(token_counts_job.counts_for(job, view.record) for job in job_panel.active(project, _COUNTING))
+    panels = (jobs.job(project, name) for name, _ in job_panel.held(project, _COUNTING))
+    offered = any(token_counts_job.counts_for(job, view.record) for job in panels)  # there, to be cancelled or resumed
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"{estimated} until they are counted for the model of this run, by which the page then goes on.")
-        if not running:
+        st.caption(f"{estimated} until they are counted for this run's model; the page then goes on by the counts.")
+        if not offered:
             size = count(reads.pool_size(project), "sample")
             st.button(f"Count the tokens of {size}", key="select_count", icon=":material/123:",
                       help="Counts beside your work, also when this page is closed. Made once for a pool and a "

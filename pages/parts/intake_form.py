@@ -187,7 +187,7 @@ def _add(project: Project, role: str, name: str, source: Source, mapping: Mappin
     uploads.forget(Path(source.location))
     told = outcome(source.label, role, name, report)
     if role == "pool" and _search_begun(project):
-        told += " Searching its words is being prepared in the background."
+        told += " Its text search is being prepared in the background."
     state.notify(told, "info" if report.already else "success")
     st.session_state["intake_round"] = st.session_state.get("intake_round", 0) + 1
     st.session_state["intake_added"] = True

@@ -9,6 +9,7 @@ from engine.cli.app import app, project_at
 from engine.cli.data import ProjectPath
 from engine.cli.following import wait_for
 from engine.cli.output import print_json, print_table
+from engine.cli.settings import configured
 
 
 @app.command()
@@ -16,14 +17,24 @@ def signals(
     project: ProjectPath,
     show: Annotated[bool, typer.Option("--show", help="Only show what was found before; computes nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print versioned JSON instead of a table.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="regions=DE,FR: find phone numbers as written there; regions=auto: as in the language of each text.",
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once and print the job's id.")] = False,
 ) -> None:
     """Check the pool and list what was found: copies, leaks, empty or cut answers, personal data, languages."""
     from engine.runs.jobs import submit
+    from engine.runs.signals_config import SignalsConfig
 
     place = project_at(project)
+    config = configured(SignalsConfig, settings or [])
     if not show:
-        job_id = submit(place, "signals", {})
+        job_id = submit(place, "signals", config)
         if detach:
             print(job_id)
             return
@@ -54,4 +65,4 @@ def _print(place: Any, as_json: bool) -> None:
             limit = ", ".join(f"{name} {number:,}" for name, number in top.items())
         share = f"{count / covered:.1%}" if covered else "-"
         rows.append((column.name, f"{count:,}", share, "guard" if column.guard else "", limit))
-    print_table(("signal", "rows", "share", "", ""), rows, empty="The pool was not checked yet; run signals.")
+    print_table(("signal", "samples", "share", "", ""), rows, empty="The pool was not checked yet; run signals.")

@@ -8,8 +8,9 @@ from engine.cli.app import WrongUsage
 from engine.errors import EngineError
 from engine.runs.config import PRESETS, ScoreConfig
 from engine.runs.map_config import MapConfig
+from engine.runs.signals_config import SignalsConfig
 
-C = TypeVar("C", ScoreConfig, MapConfig)
+C = TypeVar("C", ScoreConfig, MapConfig, SignalsConfig)
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 

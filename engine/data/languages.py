@@ -71,21 +71,40 @@ def located() -> Path:
     return path
 
 
+@cache
+def _model() -> Any:
+    import fasttext
+
+    return fasttext.load_model(str(located()))
+
+
+def language_of(prompt: str, response: str) -> str:
+    """The language of one row, where its text alone makes it sure, else `UNKNOWN`."""
+    name, chance = _likeliest(prose(response) or prose(prompt, mixed=True))
+    return name if chance >= SURE else UNKNOWN
+
+
+def _likeliest(text: str) -> tuple[str, float]:
+    if not text:
+        return UNKNOWN, 0.0
+    labels, chances = _model().predict(text, k=1)
+    return str(labels[0]).removeprefix("__label__"), float(chances[0])
+
+
 class Languages:
     """Collects rows, then names the language of each: that of its response, else that of its prompt."""
 
     def __init__(self) -> None:
-        import fasttext
-
-        self._model: Any = fasttext.load_model(str(located()))
+        _model()  # raises here where it is missing
         self._codes: dict[str, int] = {UNKNOWN: 0}
         self._labels: list[NDArray[np.int32]] = []
         self._chances: list[NDArray[np.float32]] = []
 
     def add(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Take the next rows, (prompt, response) each."""
-        found = [self._likeliest(prose(response) or prose(prompt, mixed=True)) for prompt, response in pairs]
-        self._labels.append(np.array([label for label, _ in found], np.int32))
+        found = [_likeliest(prose(response) or prose(prompt, mixed=True)) for prompt, response in pairs]
+        labels = [self._codes.setdefault(name, len(self._codes)) for name, _ in found]
+        self._labels.append(np.array(labels, np.int32))
         self._chances.append(np.array([chance for _, chance in found], np.float32))
 
     def finish(self) -> tuple[NDArray[np.int32], list[str]]:
@@ -98,10 +117,3 @@ class Languages:
         names, codes = list(self._codes), np.where(known, labels, 0)
         there = np.flatnonzero(np.bincount(codes, minlength=len(names)))
         return np.searchsorted(there, codes).astype(np.int32), [names[at] for at in there.tolist()]
-
-    def _likeliest(self, text: str) -> tuple[int, float]:
-        if not text:
-            return 0, 0.0
-        labels, chances = self._model.predict(text, k=1)
-        name = str(labels[0]).removeprefix("__label__")
-        return self._codes.setdefault(name, len(self._codes)), float(chances[0])

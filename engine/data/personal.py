@@ -1,23 +1,25 @@
 """Personal data and secrets in a text: e-mail addresses, phone numbers, IP and bank numbers, cards, keys.
 
-Every kind is a pattern, then a test that a chance match fails: known ends of domains, the numbering plans of
-`phonenumbers`, Luhn's check digit, the IBAN's remainder, addresses that belong to somebody, the variety of a key's
-characters. What documentation writes in their place is not personal: example.com, 555 numbers, test cards, 192.168.0.1.
-Names and postal addresses are not found. A flag is a reason to look, not a proof.
+Every kind is a pattern, then a test that a chance match fails: known ends of domains, numbering plans (`phones`),
+Luhn's check digit, the IBAN's remainder, addresses that belong to somebody, the variety of a key's characters. What
+documentation writes in their place is not personal: example.com, 555 numbers, test cards, 192.168.0.1. Names and postal
+addresses are not found. A flag is a reason to look, not a proof.
 """
 
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
 
-import phonenumbers
+from engine.data.phones import phones
 
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-KINDS = ("email", "phone", "secret key", "ip address", "payment card", "iban")
+PHONE = "phone"
+AMERICA = ("US",)
+KINDS = ("email", PHONE, "secret key", "ip address", "payment card", "iban")
 
 _EMAIL = re.compile(
     r"(?<![\w.+%/:=-])([A-Za-z0-9][\w.+-]{0,63})@((?:[A-Za-z0-9-]{1,63}\.)+)([A-Za-z]{2,24})(?![\w@-]|\.\w|\()"
@@ -40,16 +42,6 @@ _MADE_UP_USERS = _set(
     "receiver to from janesmith jane.smith jane_smith abc123 customerservice customer.service webmaster "
     "postmaster"
 )
-
-_NATIONAL = re.compile(
-    r"(?<![\w.+\-*/=$£€<>,])(?<![+\-*/=] )(?:\+?1[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}"
-    r"(?![\w\-*/=<>]|[.,]\d| [+*/=])"
-)
-_INTERNATIONAL = re.compile(r"(?<![\w.+\-*/=)\]])\+[1-9]\d{0,2}[-. ]?\(?\d[\d\-. ()]{5,16}\d(?![\w*/=]|\.\d)")
-_NAMED_PHONE = re.compile(
-    r"(?i)\b(?:phone|tel|telephone|mobile|whatsapp|fax)\b(?: (?:number|no\.?))?\W{1,4}(\+?\d[\d\-. ()]{6,16}\d)(?!\w)"
-)
-_REGIONS = ("US", "GB", "DE", "FR", "IN", "ES", "IT", "BR", "AU")
 
 _KEYS = re.compile(
     r"(?<![A-Za-z0-9])(?:AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{50,}|"
@@ -101,17 +93,17 @@ _LONG_NUMBER = re.compile(r"\d[\d\-. ()]{5,}\d")
 _DOTTED = re.compile(r"\d\.\d{1,3}\.\d")
 
 
-def personal(text: str) -> frozenset[str]:
-    """Which of `KINDS` the text holds."""
+def personal(text: str, *, regions: tuple[str, ...] = AMERICA) -> frozenset[str]:
+    """Which of `KINDS` the text holds; phone numbers written nationally are those of `regions`."""
     found = {kind for kind, look in _LOOKS.items() if look(text)}
-    return frozenset(found)
+    return frozenset(found | {PHONE} if phones(text, regions) else found)
 
 
-def matches(text: str) -> Iterator[tuple[str, str]]:
+def matches(text: str, *, regions: tuple[str, ...] = AMERICA) -> Iterator[tuple[str, str]]:
     """(kind, passage) of everything found, by kind and in the order of the text."""
-    for kind, look in _LOOKS.items():
-        for passage in look(text, every=True):
-            yield kind, passage
+    for kind in KINDS:
+        found = phones(text, regions, every=True) if kind == PHONE else _LOOKS[kind](text, every=True)
+        yield from ((kind, passage) for passage in found)
 
 
 def _all(pattern: re.Pattern[str], text: str, real: Callable[[re.Match[str]], bool], every: bool) -> list[str]:
@@ -133,29 +125,6 @@ def _real_email(match: re.Match[str]) -> bool:
     if end not in _ENDS or user in _MADE_UP_USERS or user.strip("0123456789") in _MADE_UP_USERS:
         return False
     return not any(part in _MADE_UP_DOMAINS or part.startswith(("example", "your")) for part in domains)
-
-
-def _phones(text: str, *, every: bool = False) -> list[str]:
-    if not _LONG_NUMBER.search(text):
-        return []
-    found = _all(_NATIONAL, text, lambda match: _is_phone(match.group(), "US"), every)
-    if "+" in text and (every or not found):
-        found += _all(_INTERNATIONAL, text, lambda match: _is_phone(match.group(), None), every)
-    if every or not found:
-        found += _all(_NAMED_PHONE, text, lambda match: any(_is_phone(match.group(1), r) for r in _REGIONS), every)
-    return [one for at, one in enumerate(found) if not any(other in one for other in found[:at])]
-
-
-def _is_phone(text: str, region: str | None) -> bool:
-    try:
-        number = phonenumbers.parse(text, region)
-    except phonenumbers.NumberParseException:
-        return False
-    digits = str(number.national_number)
-    if len(set(digits)) < 4 or "12345" in digits or "98765" in digits:
-        return False
-    made_up = number.country_code == 1 and "555" in (digits[:3], digits[3:6])
-    return not made_up and phonenumbers.is_valid_number(number)
 
 
 def _keys(text: str, *, every: bool = False) -> list[str]:
@@ -223,4 +192,6 @@ def is_iban(text: str) -> bool:
     return int("".join(str(int(c, 36)) for c in bare[4:] + bare[:4])) % 97 == 1
 
 
-_LOOKS: dict[str, Callable[..., list[str]]] = dict(zip(KINDS, (_emails, _phones, _keys, _addresses, _cards, _ibans)))
+_LOOKS: dict[str, Callable[..., list[str]]] = dict(
+    zip([kind for kind in KINDS if kind != PHONE], (_emails, _keys, _addresses, _cards, _ibans), strict=True)
+)

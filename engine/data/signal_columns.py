@@ -18,6 +18,8 @@ Kind = Literal["flag", "number", "category"]
 Sense = Literal["at least", "at most"]
 COLUMNS_FILE = "columns.json"
 FORMAT = 1
+AUTO = "auto"
+"""In place of countries: those of each text's language (`phones`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,12 @@ def read_columns(folder: Path) -> tuple[SignalColumn, ...]:
             "the pool again; the folder was left as it is."
         )
     return tuple(_column(values) for values in described["columns"])
+
+
+def regions_at(folder: Path) -> tuple[str, ...]:
+    """The countries whose phone numbers a signals artifact was asked for as written there; (`AUTO`,) where none."""
+    summary = read_json(folder / "summary.json") if (folder / "summary.json").is_file() else {}
+    return tuple(summary.get("regions", ())) or (AUTO,)
 
 
 def _column(values: dict[str, Any]) -> SignalColumn:

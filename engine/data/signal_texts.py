@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engine.data.answers import looks_empty, refuses
 from engine.data.repetition import AGAIN, LOOPED, SHARED, Repetition, many
-from engine.data.signal_columns import SignalColumn
+from engine.data.signal_columns import AUTO, SignalColumn
 from engine.data.signal_parts import BOILERPLATE, LOOPS, Chunk, Finding
 from engine.data.signal_words import WordFile
 
@@ -123,8 +123,8 @@ def _repeats(common: int) -> tuple[SignalColumn, ...]:
 
 _PERSONAL = {
     "email": ("e-mail address", "An e-mail address that is not made up, such as those of example.com are."),
-    "phone": ("phone number", "A number of a country's numbering plan; no 555 numbers. Written nationally, only "
-              "American ones, or those that are called a phone number."),
+    "phone": ("phone number", "A number of a country's numbering plan: written internationally, called a phone number, "
+              "or grouped as the people of {regions} write theirs. No 555 numbers."),
     "secret key": ("secret key", "A private key, or the key or token of a well-known service."),
     "ip address": ("IP address", "A public IP address; none of a private network, of documentation, or of a version."),
     "payment card": ("payment card number", "An issuer's beginning and a right check digit; no test cards."),
@@ -135,17 +135,22 @@ _PERSONAL = {
 class PersonalData:
     """E-mail addresses, phone numbers, keys, IP addresses, cards and accounts in prompt or response."""
 
-    def __init__(self) -> None:
+    def __init__(self, regions: tuple[str, ...] = (AUTO,)) -> None:
         from engine.data.personal import KINDS, personal
+        from engine.data.phones import regions_in
 
         self._kinds, self._look = KINDS, personal
+        self._regions, self._regions_in = regions, regions_in
+        self._where = "the countries of the text's language" if regions == (AUTO,) else ", ".join(regions)
         self._bit = {kind: 1 << at for at, kind in enumerate(KINDS)}
         self._found: list[int] = []
 
     def add(self, chunk: Chunk) -> None:
         """Take the next rows."""
         for prompt, response in chunk.pairs:
-            self._found.append(sum(self._bit[kind] for kind in self._look(f"{prompt}\n{response}")))
+            text = f"{prompt}\n{response}"
+            found = self._look(text, regions=self._regions_in(prompt, response, self._regions))
+            self._found.append(sum(self._bit[kind] for kind in found))
 
     def finish(self) -> Finding:
         """A flag for any of them, and one for each kind."""
@@ -157,7 +162,7 @@ class PersonalData:
             name, explanation = _PERSONAL[kind]
             array = "personal_" + kind.replace(" ", "_")
             arrays[array] = (bits & self._bit[kind]) > 0
-            columns.append(_personal(name, array, explanation))
+            columns.append(_personal(name, array, explanation.format(regions=self._where)))
         return Finding(tuple(columns), arrays)
 
 

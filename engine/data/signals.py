@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.near_duplicates import NearDuplicates
-from engine.data.signal_columns import SignalColumn
+from engine.data.signal_columns import AUTO, SignalColumn
 from engine.data.signal_parts import BesideSet, Chunk, Copies, Lengths, Overlaps, Pair, Part, Truncation
 from engine.data.signal_texts import Answers, Language, PersonalData, Repeats
 from engine.data.signal_words import WordFile, beside, words_of
@@ -71,9 +71,13 @@ def compute_signals(
     *,
     heldout: Mapping[str, Sequence[Pair]] | None = None,
     owned: Sequence[Pair] = (),
+    regions: tuple[str, ...] = (AUTO,),
     chunk: int = CHUNK,
 ) -> Signals:
-    """The signals of a pool of (prompt, response) pairs beside named sets; `chunk` does not change them."""
+    """The signals of a pool of (prompt, response) pairs beside named sets; `chunk` does not change them.
+
+    `regions`: countries whose phone numbers are looked for as written there; (`AUTO`,): those of a text's language.
+    """
     sets = [BesideSet("target", name, items) for name, items in targets.items()]
     sets += [BesideSet("heldout", name, items) for name, items in (heldout or {}).items()]
     sets += [BesideSet("owned", "", owned)] if owned else []
@@ -89,7 +93,7 @@ def compute_signals(
                 "answers": Answers,
                 "lengths": Lengths,
                 "repetition": lambda: Repeats(responses),
-                "personal data": PersonalData,
+                "personal data": lambda: PersonalData(regions),
                 "language": Language,
             },
             notes,

@@ -154,8 +154,9 @@ def _map_and_signals(project: Project, told: Mapping[str, Any], spec: Mapping[st
     maps = [value for name, value in made.items() if name.startswith("map-")]  # that of the selection before the latest
     if maps:
         _work(project, "map", MapConfig.from_dict(maps[0].get("config", {})), reporter, doing="making the map")
-    if any(name.startswith("signals-") for name in made):
-        _work(project, "signals", {}, reporter, doing="checking the pool")
+    checks = [value for name, value in made.items() if name.startswith("signals-")]
+    if checks:
+        _work(project, "signals", {"regions": checks[0].get("regions", [])}, reporter, doing="checking the pool")
 
 
 def _work(

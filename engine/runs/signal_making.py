@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.data.signal_columns import read_columns, write_columns
+from engine.data.signal_columns import AUTO, read_columns, write_columns
 from engine.data.signals import compute_signals
 from engine.errors import EngineError
 from engine.progress import Reporter
@@ -41,12 +41,17 @@ def make_signals(folder: JobFolder, place: Path, reporter: Reporter) -> dict[str
     for at, entry in enumerate(beside):
         sets[entry["role"]][entry["name"]] = list(TextPairs(folder.input / "beside" / f"{at}.jsonl"))
     reporter.phase("quality signals", len(texts))
+    regions = tuple(folder.spec.get("regions", [AUTO]))
     signals = compute_signals(
-        _counted(texts, reporter), sets["target"], heldout=sets["heldout"], owned=sets["owned"].get("", [])
+        _counted(texts, reporter),
+        sets["target"],
+        heldout=sets["heldout"],
+        owned=sets["owned"].get("", []),
+        regions=regions,
     )
     wrong = [name for name, column in signals.arrays.items() if len(column) != len(texts)]
     if wrong:
-        raise EngineError(f"The signals {', '.join(wrong)} do not have one value per row. Nothing was recorded.")
+        raise EngineError(f"The signals {', '.join(wrong)} do not have one value per sample. Nothing was recorded.")
     for name, column in signals.arrays.items():
         np.save(place / f"{name}.npy", column, allow_pickle=False)
     for path in known.glob("*.npy"):
@@ -55,11 +60,12 @@ def make_signals(folder: JobFolder, place: Path, reporter: Reporter) -> dict[str
     for note in signals.notes:
         reporter.log(note)
     rates = {name: round(len(texts) / seconds) for name, seconds in signals.seconds.items() if seconds > 0}
-    reporter.log("rows/s of each signal: " + ", ".join(f"{name} {rate:,}" for name, rate in rates.items()))
+    reporter.log("samples/s of each signal: " + ", ".join(f"{name} {rate:,}" for name, rate in rates.items()))
     return {
         "rows": len(texts),
         "targets": list(sets["target"]),
         "beside": beside,
+        "regions": list(regions),
         "columns": sorted(signals.arrays),
         "notes": list(signals.notes),
         "rows_per_s": rates,

@@ -14,7 +14,7 @@ import numpy as np
 import engine
 from engine.curation.facts import coded
 from engine.data.origins import MISSING, Role, recognised, spelt
-from engine.data.signal_columns import SignalColumn, write_columns
+from engine.data.signal_columns import AUTO, SignalColumn, regions_at, write_columns
 from engine.progress import Reporter
 from engine.runs.closeness import measure
 from engine.runs.inputs import View, complete_inputs, frozen_view, write_pairs
@@ -52,12 +52,19 @@ def work_signals(project: Project, folder: JobFolder, reporter: FileReporter) ->
 
 
 def signals_key(project: Project, folder: JobFolder, view: View) -> str:
-    """The key of the signals of `view`; the sets beside the pool are frozen when the job first asks."""
+    """The key of the signals of `view`; sets beside the pool and regions are frozen when the job first asks."""
     if "beside" not in folder.spec:
-        folder.update_spec(beside=[asdict(side) for side in all_sides(project)])
+        folder.update_spec(beside=[asdict(side) for side in all_sides(project)], regions=_regions(project, folder))
     sets = [[side.role, side.name, side.hash] for side in sides_of(folder)]
     parts: dict[str, Any] = {"pool": view.pool_hash, "rows": view.rows, "beside": sets}
+    parts["regions"] = folder.spec.get("regions", [AUTO])
     return artifact_key(stage=STAGE, signals_format=SIGNALS_FORMAT, **parts)
+
+
+def _regions(project: Project, folder: JobFolder) -> list[str]:
+    """The countries the job was asked for, else those of the last check, at first `AUTO`; a map is asked for none."""
+    asked, latest = folder.spec.get("config", {}).get("regions"), project.latest_signals()
+    return list(asked) if asked else [AUTO] if latest is None else list(regions_at(latest))
 
 
 def sides_of(folder: JobFolder) -> tuple[Side, ...]:
@@ -91,7 +98,7 @@ def keep_signals(
     Recorded last, and again if they were there before: what was found is then read anew. Returns the artifact's folder.
     """
     spec = folder.spec
-    manifest = {name: spec.get(name) for name in ("kind", "view", "beside")}
+    manifest = {name: spec.get(name) for name in ("kind", "view", "beside", "regions")}
     manifest |= {"version": engine.__version__, "created": now()}
     kept = keep(project, folder, STAGE, key, manifest, part=STAGE)
     if plane is not None:

@@ -13,7 +13,7 @@ import streamlit as st
 from engine.curation.signals import Signals, signals_of
 from engine.data.passages import pieces, shared_passages
 from engine.data.samples import prompt_text, response_text
-from engine.data.signal_columns import SignalColumn
+from engine.data.signal_columns import SignalColumn, regions_at
 from engine.store.project import Project
 from engine.store.records import StoredRow
 from pages.parts import reads
@@ -55,10 +55,13 @@ def _match(found: Signals, name: str, row: int) -> Match | None:
 def personal_passages(project: Project, row: int) -> str:
     """The personal data that a sample holds, as it stands there; not escaped."""
     from engine.data.personal import matches as found_in  # its numbering plans take a moment to load
+    from engine.data.phones import regions_in
 
-    stored = reads.sample(project, row)
-    text = f"{prompt_text(stored.messages)}\n{response_text(stored.messages)}"[:LONGEST]
-    found = list(dict.fromkeys(visible(shorten(passage, 40)) for _, passage in found_in(text)))
+    facts, stored = reads.facts(project), reads.sample(project, row)
+    prompt, response = prompt_text(stored.messages), response_text(stored.messages)
+    regions = regions_in(prompt, response, regions_at(facts.artifact(facts.latest_signals() or "")))
+    text = f"{prompt}\n{response}"[:LONGEST]
+    found = list(dict.fromkeys(visible(shorten(passage, 40)) for _, passage in found_in(text, regions=regions)))
     more = f" and {len(found) - MOST_PASSAGES:,} more" if len(found) > MOST_PASSAGES else ""
     return ", ".join(found[:MOST_PASSAGES]) + more
 

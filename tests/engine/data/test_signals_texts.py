@@ -13,8 +13,11 @@ from engine.data.lengths import FLOOR, robust_length
 from engine.data.origins import MISSING, recognised, spelt
 from engine.data.passages import pieces, shared_passages
 from engine.data.personal import is_iban, luhn, matches, personal
+from engine.data.phones import checked, phones, regions_in, regions_of
+from engine.data.refusals import LANGUAGES
 from engine.data.repetition import AGAIN, LOOPED, SHARED, Repetition, many
 from engine.data.signal_words import words_of
+from engine.errors import EngineError
 
 REFUSALS = (
     "I'm sorry, but I cannot help with that request.",
@@ -110,6 +113,55 @@ def test_personal_data_is_found(text: str, kind: str) -> None:
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_stands_for_personal_data_is_not_personal(text: str) -> None:
     assert not list(matches(text))
+
+
+@pytest.mark.parametrize(
+    ("regions", "text"),
+    [
+        ("DE", "Rufen Sie 030/901820 oder 0171 2385674 an."),
+        ("FR", "Appelez le 01 42 68 53 00 ou le 06.42.18.53.07."),
+        ("ES", "Llama al 912 38 56 71. Tel.: 912 385 674"),
+        ("BR", "Ligue (11) 91634-5278 ou 11 91634-5278."),
+        ("RU", "Звоните 8 (495) 183-42-67 или 8 495 183-42-68."),
+        ("CN", "请拨打138 0013 8000。电话：13800138042"),
+        ("JP", "電話は03-3210-7000です。携帯：090-1834-5278"),
+        ("KR", "02-312-8456 또는 010-2845-6189로 전화하세요."),
+        ("IN,GB", "Phone number: 98465 43810 and 020 7946 1284."),
+    ],
+)
+def test_national_phone_numbers_are_found_where_the_text_can_be_from_there(regions: str, text: str) -> None:
+    assert len(phones(text, checked(regions.split(",")), every=True)) == 2
+
+
+def test_the_language_of_a_text_tells_where_its_numbers_are_from() -> None:
+    german = ("Wie erreiche ich das Amt?", "Sie erreichen das Bürgeramt unter der Nummer 030 901820 an jedem Werktag.")
+    assert "DE" in regions_in(*german) and personal(german[1], regions=regions_in(*german)) == {"phone"}
+    assert regions_in(*german, ("FR",)) == ("FR",) and not personal(german[1], regions=("FR",))
+    assert regions_in("Was ist 3 + 4?", "Die Antwort auf die Frage lautet sieben.") == ("US",)  # nothing to ask it for
+    assert checked(["de", " FR", "de"]) == ("DE", "FR") and checked(["auto"]) == ("auto",)
+    with pytest.raises(EngineError, match=r"ATLANTIS is no country's code.*Nothing was checked"):
+        checked(["DE", "Atlantis"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Es sind 912 385 674 Euro und 12 385 Cent.",
+        "01 02 03 04 05",
+        "0101 1010 0110",
+        "ISBN 978-0-3064-0615-2, 0-306-40615-2",
+        "MA 02110-1301",
+        "2023-01-15 10:30:00, 20230115 103000, 01.02.2023",
+        "88758-60732 = 28026",
+        "x = 0171 238567 * 2",
+        "16.22346616",
+        "[[90 81 06 75 66] [12 45 33 88 91]]",
+        "def f(): return 030-901820 + 1",
+    ],
+)
+def test_ordinary_numbers_are_no_phone_numbers_of_any_country(text: str) -> None:
+    everywhere = tuple({region for language in LANGUAGES for region in regions_of(language)})
+    assert phones(text, everywhere, every=True) == []
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from engine.runs.jobfolder import JobFolder
 from engine.runs.jobs import create_job
 from engine.runs.reporter import reporting
 from engine.runs.sides import STAGE, side_key, side_of
+from engine.runs.signals_config import SignalsConfig
 from engine.store import artifacts
 from engine.store.project import Project
 from engine.store.records import MapRecord
@@ -47,8 +49,8 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-def check(project: Project) -> JobFolder:
-    folder = create_job(project, "signals", {})
+def check(project: Project, **config: Any) -> JobFolder:
+    folder = create_job(project, "signals", SignalsConfig(**config))
     with reporting(folder) as reporter:
         signals_job.work_signals(project, folder, reporter)
     return folder
@@ -86,6 +88,21 @@ def test_only_what_changes_the_answer_asks_for_it_again(
     assert outdated(Facts(project)) == ["held-out file h was added"]
     assert check(project).result["signals"] != first
     assert signals_of(Facts(project)).flags("held-out leak").any()
+
+
+def test_countries_asked_for_hold_until_others_are(project: Project, tmp_path: Path) -> None:
+    """The last check's countries are asked for again, by a map as well, and tell whose numbers were looked for."""
+    intake.add_pool(project, write(tmp_path / "more.jsonl", [asked("Who?", "Call them: 030 901820, at any time.")]))
+    last = len(Facts(project).decisions()) - 1
+    first = check(project)
+    assert not signals_of(Facts(project)).flags("phone number")[last]  # English, so it is none
+    german = check(project, regions=("de",))
+    found = signals_of(Facts(project))
+    assert found.flags("phone number")[last] and "of DE write" in found.columns["phone number"].explanation
+    assert artifacts.read_manifest(project.artifacts / german.result["signals"])["regions"] == ["DE"]
+    assert check(project).result == german.result and check(project, regions=("auto",)).result == first.result
+    with pytest.raises(EngineError, match="no country's code"):
+        SignalsConfig(regions=("Germany",))
 
 
 def test_held_out_files_are_named_once_and_never_scored(project: Project, tmp_path: Path) -> None:

@@ -68,8 +68,7 @@ class NearDuplicates:
         earliest = np.full(len(counts), len(counts), dtype=np.int64)
         if not counts.any():
             return np.full(len(counts), -1, dtype=np.int64)
-        signatures = np.concatenate(self._signatures)
-        self._signatures.clear()  # the largest of what is held
+        signatures = _drained(self._signatures, len(counts))
         self._file.flush()
         offsets = np.concatenate([[0], np.cumsum(counts)])
         stored = np.memmap(self._file, dtype=np.uint32, mode="r", shape=(int(offsets[-1]),))
@@ -88,6 +87,21 @@ class NearDuplicates:
                 hashed = ((shingles.hashes * factor + shift) >> np.uint64(32)).astype(np.uint32)
                 signature[filled, at] = np.minimum.reduceat(hashed, starts)
         return signature
+
+
+def _drained(parts: list[NDArray[np.uint32]], rows: int) -> NDArray[np.uint32]:
+    """The signatures (rows, BANDS * WIDTH) of all parts in order, each let go once it is copied: none is held twice.
+
+    Empties `parts`: they are the largest of what is held.
+    """
+    whole = np.empty((rows, BANDS * WIDTH), np.uint32)
+    start = 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole
 
 
 def shingles_of(words: Words) -> Grams:
@@ -132,11 +146,11 @@ def _candidates(
     """
     done = np.zeros((len(counts), BANDS), dtype=bool)  # rows all of whose pairs in a band's bucket are looked at
     for band in range(BANDS):
-        part = np.ascontiguousarray(signatures[:, band * WIDTH : (band + 1) * WIDTH])
-        keys = part.view([("", np.uint32)] * WIDTH).ravel()
+        keys = _bucket_keys(signatures[:, band * WIDTH : (band + 1) * WIDTH])
         order = np.argsort(keys, kind="stable")
         order = order[counts[order] > 0]
-        starts = np.flatnonzero(np.r_[True, keys[order][1:] != keys[order][:-1]])
+        keys = keys[order]
+        starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
         sizes = np.diff(np.r_[starts, len(order)])
         done[order, band] = np.repeat(sizes <= NEIGHBOURS + 1, sizes)
         for first in range(NEIGHBOURS):
@@ -149,6 +163,18 @@ def _candidates(
                 wanted = (equal.mean(axis=1) >= least) & ~shared[:, :band].any(axis=1)
                 if wanted.any():
                     yield left[wanted], right[wanted]
+
+
+def _bucket_keys(minima: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """One number (n,) for the minima (n, WIDTH) of a band: sorted seven times as fast as the rows themselves.
+
+    Two bands that get the same number by chance share a bucket, which costs a comparison; every pair is verified.
+    """
+    halves = np.ascontiguousarray(minima).view(np.uint64)  # (n, WIDTH // 2)
+    keys = np.zeros(len(halves), np.uint64)
+    for half in halves.T:
+        keys = mixed(keys + half)
+    return keys
 
 
 def _pairs(

@@ -177,8 +177,8 @@ def _summary(
     steps, later = [*known, step], before["rows"] + step["rows"] - run.rows
     unseen = dict.fromkeys(each["unseen"] for each in steps if each.get("unseen"))
     note = (
-        f"{later:,} rows were added to the pool after the run and estimated by its network; the audit does not cover "
-        "them."
+        f"{later:,} samples were added to the pool after the run and estimated by its network; the audit does not "
+        "cover them."
     )
     if unseen:
         note += f" Which of them are longer than the model reads is not known: {' '.join(unseen)}"

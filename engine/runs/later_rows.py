@@ -109,7 +109,7 @@ class LaterReader:
 
     def all(self, project: Project, start: int, count: int, reporter: Reporter) -> Later:
         """`count` pool rows from `start` on; rows added meanwhile are left out."""
-        reporter.phase("reading the new rows", count)
+        reporter.phase("reading the new samples", count)
         parts = []
         for rows in _rows(project, start, count):
             reporter.check()

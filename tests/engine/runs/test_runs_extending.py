@@ -21,6 +21,7 @@ from engine.runs import extending, functions, intake, later_rows
 from engine.runs.config import ScoreConfig
 from engine.runs.extending import extend
 from engine.runs.jobs import create_job
+from engine.runs.network_settling import NOT_READ
 from engine.runs.scored import ADDED, AUDIT, LABELLED, TRUNCATED
 from engine.runs.work import work
 from engine.store.artifacts import read_json
@@ -139,7 +140,7 @@ def test_the_run_says_what_was_added_and_that_the_audit_does_not_cover_it(
     second = extend(project, "base").run
     said = [note for note in second.summary["notes"] if "added to the pool after the run" in note]
     assert said == [
-        "3 rows were added to the pool after the run and estimated by its network; the audit does not cover them."
+        "3 samples were added to the pool after the run and estimated by its network; the audit does not cover them."
     ]
     assert second.summary["extended"]["rows"] == 3
     assert [step["rows"] for step in second.summary["extended"]["steps"]] == [POOL_ROWS + 2, POOL_ROWS + 3]
@@ -250,7 +251,7 @@ def test_a_row_that_cannot_be_read_has_no_score_and_its_reason(
         add(project, tmp_path / f"most{at}.jsonl", [(f"{prompt} {at}", answer) for prompt, answer in answers])
         run = extend(project, "base").run
     assert arrays(project, run)["status"][POOL_ROWS:].tolist() == [2, 0, 2] * 3
-    assert run.summary["problems"][str(POOL_ROWS + 7)] == "no estimate: the network cannot read this sample"
+    assert run.summary["problems"][str(POOL_ROWS + 7)] == NOT_READ
     assert run.summary["notes"][-1].endswith("longer than the model reads is not known: The model's files are gone.")
     assert len([note for note in run.summary["notes"] if "added to the pool after" in note]) == 1
 

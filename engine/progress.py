@@ -6,7 +6,7 @@ from typing import Protocol
 class Reporter(Protocol):
     """Receives the progress of one piece of work."""
 
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+    def phase(self, name: str, total: int, unit: str = "samples") -> None:
         """Begin a phase of `total` units; the count of the previous phase ends."""
 
     def advance(self, n: int) -> None:
@@ -22,7 +22,7 @@ class Reporter(Protocol):
 class Silent:
     """A reporter that listens to nothing and never cancels."""
 
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+    def phase(self, name: str, total: int, unit: str = "samples") -> None:
         """Ignore the phase."""
 
     def advance(self, n: int) -> None:

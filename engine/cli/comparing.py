@@ -39,7 +39,7 @@ def compare(
     if as_json:
         print_json(column=column, pairs=[_agreement(*pair) for pair in pairs])
         return
-    head = ("runs", "", "rows", "Spearman", "Kendall", *(f"top {share:.0%}" for share in agreement.TOPS), "")
+    head = ("runs", "", "samples", "Spearman", "Kendall", *(f"top {share:.0%}" for share in agreement.TOPS), "")
     print_table(head, [_line(*pair) for pair in pairs], empty="")
 
 
@@ -78,7 +78,7 @@ def sheet(project: ProjectPath, selection: SelectionName, version: Version = Non
 
 def _print_sheet(figures: dict[str, Any]) -> None:
     size, people, told = figures["size"], figures["people"], figures["selection"]
-    print(f"{told['name']} version {told['version']}: {size['rows']:,} of {size['pool_rows']:,} rows")
+    print(f"{told['name']} version {told['version']}: {size['rows']:,} of {size['pool_rows']:,} samples")
     print(f"words {size['words']:,} of {size['pool_words']:,}; " + ", ".join(f"{n:,} {w}" for w, n in people.items()))
     for sentence in figures["missing"]:
         print(sentence)
@@ -126,7 +126,7 @@ def changes(
     for name, old, new in made.settings:
         print(f"{name}: {old} -> {new}")
     lines = [("+" if side == "added" else "-", ids[r], w) for side, f, why in lists for r, w in zip(f.tolist(), why)]
-    print_table(("", "id", "why"), lines, empty="The rows are the same.")
+    print_table(("", "id", "why"), lines, empty="The samples are the same.")
 
 
 def _before(place: Any, after: Any, against: str | None, version: int | None) -> Any:

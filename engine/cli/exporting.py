@@ -38,7 +38,7 @@ def export(
         ),
     ] = "near-duplicates",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
-    shard_rows: Annotated[int, typer.Option(min=0, help="Most rows in one file.")] = 0,
+    shard_rows: Annotated[int, typer.Option(min=0, help="Most samples in one file.")] = 0,
     shard_mb: Annotated[float, typer.Option(min=0, help="Most megabytes (10^6 bytes) in one file.")] = 0.0,
     version: Annotated[int | None, typer.Option(min=1, help="The version; the latest by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
@@ -78,7 +78,7 @@ def reproduce(
         Path | None, typer.Option(metavar="DIR", help="Where the input files lie if not where they were.")
     ] = None,
     rescore: Annotated[
-        bool, typer.Option("--rescore", help="Score, map and select anew too, and compare the rows chosen.")
+        bool, typer.Option("--rescore", help="Score, map and select anew too, and compare the samples chosen.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
@@ -98,7 +98,7 @@ def reproduce(
 class _Phases:
     """Names phases on stderr."""
 
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+    def phase(self, name: str, total: int, unit: str = "samples") -> None:
         """Name it."""
         note(name)
 

@@ -20,9 +20,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print versioned JSON inste
 Method = Annotated[str, typer.Option(metavar="M", help=f"How to score: {', '.join(METHODS)}.")]
 Model = Annotated[str | None, typer.Option(help="builtin (default), a model folder, or a hub name.")]
 Targets = Annotated[str | None, typer.Option(metavar="A,B", help="Target sets to score for; all by default.")]
-Avoid = Annotated[str | None, typer.Option(metavar="A,B", help="Target sets that count against a row.")]
+Avoid = Annotated[str | None, typer.Option(metavar="A,B", help="Target sets that count against a sample.")]
 Landmarks = Annotated[
-    int | None, typer.Option(metavar="L", help="Rows measured exactly; 6 % of the pool, at least 64, by default.")
+    int | None, typer.Option(metavar="L", help="Samples measured exactly; 6 % of the pool, at least 64, by default.")
 ]
 Seed = Annotated[int | None, typer.Option(metavar="S", help="Seed of every random choice.")]
 Set = Annotated[
@@ -152,7 +152,7 @@ def extend(
 class _Phases(Silent):
     """Names phases on stderr."""
 
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+    def phase(self, name: str, total: int, unit: str = "samples") -> None:
         """Name it."""
         note(f"{name}: {total:,} {unit}")
 
@@ -169,7 +169,7 @@ def runs(project: ProjectPath, as_json: AsJson = False) -> None:
         for r in found
     ]
     print_table(
-        ("run", "method", "model", "targets", "rows", "audit"), rows, empty="No runs yet; score the pool first."
+        ("run", "method", "model", "targets", "samples", "audit"), rows, empty="No runs yet; score the pool first."
     )
 
 
@@ -177,7 +177,7 @@ def _fidelity(summary: dict[str, object]) -> str:
     report = summary.get("fidelity")
     if not isinstance(report, dict) or report.get("spearman") is None:
         return "-"
-    return f"Spearman {report['spearman']:.2f} on {report.get('n', '?')} rows"
+    return f"Spearman {report['spearman']:.2f} on {report.get('n', '?')} samples"
 
 
 @app.command()
@@ -191,4 +191,4 @@ def scores(
     from engine.runs.scores_file import write_scores
 
     count = write_scores(project_at(project), run, out, force=force)
-    note(f"{out}: {count:,} rows")
+    note(f"{out}: {count:,} samples")

@@ -16,7 +16,7 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 @app.command()
 def tag(
     project: ProjectPath,
-    ids: Annotated[list[str], typer.Argument(metavar="ID... TAG", help="Row ids, then the tag.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID... TAG", help="Sample ids, then the tag.")],
     remove: Annotated[bool, typer.Option("--remove", help="Take the tag off instead.")] = False,
     by: Annotated[str | None, typer.Option(metavar="NAME", help="Who does this; the login name by default.")] = None,
 ) -> None:
@@ -27,7 +27,7 @@ def tag(
     place = project_at(project)
     rows = [place.row_of(row_id) for row_id in named]
     batch = (place.untag if remove else place.tag)(rows, name, by=by or _login())
-    note(f"{name}: {'taken off' if remove else 'put on'} {len(set(rows)):,} rows (batch {batch})")
+    note(f"{name}: {'taken off' if remove else 'put on'} {len(set(rows)):,} samples (batch {batch})")
 
 
 @app.command()
@@ -37,7 +37,7 @@ def tags(project: ProjectPath, as_json: Json = False) -> None:
     if as_json:
         print_json(tags=found)
     else:
-        print_table(("tag", "rows"), list(found.items()), empty="No row is tagged.")
+        print_table(("tag", "samples"), list(found.items()), empty="No sample is tagged.")
 
 
 @app.command()

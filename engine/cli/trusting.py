@@ -29,7 +29,7 @@ def report(project: ProjectPath, run: RunName, as_json: AsJson = False) -> None:
     for line in (fidelity, *([inside] if inside else []), *others):
         print(line)
     cost = [_cost(entry) for entry in summary.get("cost", [])]
-    print_table(("phase", "rows", "tokens", "FLOPs", "predicted", "measured"), cost, empty="No cost was recorded.")
+    print_table(("phase", "samples", "tokens", "FLOPs", "predicted", "measured"), cost, empty="No cost was recorded.")
 
 
 def _cost(entry: dict[str, Any]) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def described(summary: dict[str, Any]) -> list[str]:
     lines += _network(summary)
     further = [f"note: {note}" for note in summary.get("notes", ()) if note not in lines]
     counts = ", ".join(f"{count:,} {name}" for name, count in summary.get("counts", {}).items())
-    return [*lines, f"rows: {counts}", *further]
+    return [*lines, f"samples: {counts}", *further]
 
 
 def _network(summary: dict[str, Any]) -> list[str]:
@@ -60,8 +60,8 @@ def _network(summary: dict[str, Any]) -> list[str]:
     items = "" if found["pointwise"] else f" against {labelled['items']:,} items"
     lines = [
         found["sentence"],
-        f"The teacher {found['teacher']} labelled {labelled['rows']:,} rows ({labelled['share']:.1%}){items} to learn "
-        f"from, and {labelled['audit_rows']:,} audit rows to judge by.",
+        f"The teacher {found['teacher']} labelled {labelled['rows']:,} samples ({labelled['share']:.1%}){items} to "
+        f"learn from, and {labelled['audit_rows']:,} audit samples to judge by.",
         f"The network reads {inputs['name']}" + (f": {inputs['why']}." if inputs["why"] else "."),
         *(_quadrant(each) for each in found["quadrants"]),
     ]
@@ -69,7 +69,7 @@ def _network(summary: dict[str, Any]) -> list[str]:
         done, whole = passes["equivalents"], passes["full_equivalents"]
         lines.append(f"Language-model passes saved: {passes['saved']:.0%} ({done:,} of {whole:,}, backward as three).")
     second = (summary.get("pool_network") or {}).get("sentence")
-    return lines + ([f"Second network, of pool rows on pool rows: {second}"] if second else [])
+    return lines + ([f"Second network, of pool samples on pool samples: {second}"] if second else [])
 
 
 def _quadrant(found: dict[str, Any]) -> str:
@@ -79,7 +79,7 @@ def _quadrant(found: dict[str, Any]) -> str:
     errors |= {name: each["mse"] for name, each in found["estimates"].items() if name != "network"}
     said = ", ".join(f"{name} {error:.3g}" for name, error in errors.items())
     pairs, rows = (_measured(own[name]) for name in ("pairs", "rows"))
-    return f"  {found['said']} ({found['pairs']:,} pairs): Spearman of pairs {pairs}, of rows {rows}; errors: {said}"
+    return f"  {found['said']} ({found['pairs']:,} pairs): Spearman of pairs {pairs}, of samples {rows}; errors: {said}"
 
 
 def _measured(found: dict[str, Any]) -> str:
@@ -94,7 +94,7 @@ def _fidelity(found: dict[str, Any] | None) -> list[str]:
         return [f"The audit cannot judge this run: {found.get('reasons', {}).get('spearman', 'undefined')}."]
     low, high = found["interval"] or (None, None)
     between = "" if low is None else f" (90 % interval {low:.2f} to {high:.2f})"
-    lines = [f"Spearman with exact scores {found['spearman']:.2f}{between} on {found['n']} audit rows."]
+    lines = [f"Spearman with exact scores {found['spearman']:.2f}{between} on {found['n']} audit samples."]
     if found.get("top_overlap") is not None:
         lines.append(f"Of the exact best 10 % of them, {found['top_overlap']:.0%} are among the estimated best 10 %.")
     lines += [
@@ -112,7 +112,7 @@ def _seconds(value: float | None) -> str:
 @app.command()
 def explain(
     project: ProjectPath,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Row ids.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Sample ids.")],
     run: RunName,
     as_json: AsJson = False,
 ) -> None:

@@ -107,14 +107,14 @@ def _check_text(subject: str, values: Values) -> None:
 
 def _check_similar(subject: str, values: Values) -> None:
     if subject not in _LIKE:
-        raise EngineError(f"rows are similar to {', '.join(_LIKE)}, not to {subject!r}; nothing was filtered")
+        raise EngineError(f"samples are similar to {', '.join(_LIKE)}, not to {subject!r}; nothing was filtered")
     if len(values) not in (2, 3) or not isinstance(values[0], str) or not values[0].strip():
-        raise EngineError("a filter by likeness takes a question or an id, and how many rows; nothing was filtered")
+        raise EngineError("a filter by likeness takes a question or an id, and how many samples; nothing was filtered")
     k, least = _k_and_least(values)
     if (k is None and least is None) or len(values[0]) > LONGEST_VALUE:
         raise EngineError("a filter by likeness without a limit, or with a very long text; nothing was filtered")
     if k is not None and (type(k) is not int or k < 1):
-        raise EngineError(f"the nearest {k!r} rows are no number of rows; nothing was filtered")
+        raise EngineError(f"the nearest {k!r} samples are no number of samples; nothing was filtered")
     if least is not None and not (isinstance(least, int | float) and math.isfinite(least) and -1 <= least <= 1):
         raise EngineError(f"a likeness lies between -1 and 1, not at {least!r}; nothing was filtered")
 

@@ -49,7 +49,7 @@ def space(facts: Facts, side: str = "sample") -> Space:
         raise EngineError(f"{side!r} is nothing to compare by: expected {', '.join(SIDES)}. Nothing was searched.")
     name = facts.latest_map()
     if name is None:
-        raise EngineError("Rows are compared by the features of the map, and there is none. Build the map first.")
+        raise EngineError("Samples are compared by the features of the map, and there is none. Build the map first.")
     folder = facts.artifact(name)
     if not (folder / RECIPE).is_file():
         raise EngineError("The map was made before maps kept their features. Build the map again.")

@@ -24,7 +24,7 @@ LICENCES = {
 }  # fmt: skip
 _LICENCE, _LANGUAGE = ("licence", "license"), ("language", "lang")
 _ESCAPED = {ord(c): "\\" + c for c in string.punctuation if c not in "&<>\"',.()-/;%"}
-_TOLD = {"left_out": "guards", "filters": "only rows that pass", "keep": "of copies, keep the"}
+_TOLD = {"left_out": "guards", "filters": "only samples that pass", "keep": "of copies, keep the"}
 
 
 def card(manifest: Mapping[str, Any]) -> str:
@@ -152,7 +152,7 @@ def _choice(manifest: Mapping[str, Any]) -> Iterator[str]:
     targets = ", ".join(escaped(name) for name in run["targets"]) or "no target set"
     yield (
         f"Scores: run {escaped(run['name'])}, method {escaped(run['method'])}, {named}, for {targets}, "
-        f"covering {run['rows']:,} rows."
+        f"covering {run['rows']:,} samples."
     )
     yield _fidelity(run["summary"].get("fidelity"))
 
@@ -164,7 +164,7 @@ def _fidelity(report: Any) -> str:
     between = f" ({report.get('level', 0.9):.0%} interval {low:.2f} to {high:.2f})" if low is not None else ""
     return (
         f"Audit: the scores agree with exact ones at Spearman {report['spearman']:.2f}{between} on "
-        f"{report.get('n', 0):,} rows."
+        f"{report.get('n', 0):,} samples."
     )
 
 
@@ -203,7 +203,7 @@ def _limits(manifest: Mapping[str, Any]) -> str:
         lines.append("- Decisions are the judgement of the people named in the project's log.")
     lines.append("- No sample was checked for truth; contents are as in the sources.")
     if licence_of(manifest["composition"]) is None:
-        lines.append("- The rows state no single licence: the terms of the sources hold.")
+        lines.append("- The samples state no single licence: the terms of the sources hold.")
     return "\n".join(lines)
 
 

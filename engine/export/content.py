@@ -104,7 +104,7 @@ class Content:
         """
         if self.plan.form == "original" or not self.shape.needs:
             return self
-        self.reporter.phase(f"checking that every row has the form {self.plan.form}", len(self.rows))
+        self.reporter.phase(f"checking that every sample has the form {self.plan.form}", len(self.rows))
         misfits: list[str] = []
         unused = set(self.shape.optional)
         for start in range(0, len(self.rows), CHUNK):

@@ -118,7 +118,7 @@ def notes_of(selection: Selection, plan: Plan, *, rejected: int = 0) -> list[str
         notes.append(f"The selection was {selection.remark}.")
     if rejected:
         notes.append(
-            f"{rejected:,} of the rows were rejected after the selection was saved; select again to drop them."
+            f"{rejected:,} of the samples were rejected after the selection was saved; select again to drop them."
         )
     if selection.weights is not None and plan.form == "original":
         notes.append("The original rows carry no weights; they stand in the manifest, in the order of the rows.")

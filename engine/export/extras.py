@@ -115,7 +115,9 @@ def fields_of(facts: Facts, rows: np.ndarray, names: Sequence[str]) -> list[Extr
     known = facts.fields()
     for name in names:
         if name not in known:
-            raise EngineError(f"The rows have no field {name!r}. There are: {', '.join(known)}. Nothing was written.")
+            raise EngineError(
+                f"The samples have no field {name!r}. There are: {', '.join(known)}. Nothing was written."
+            )
     with facts.project.session() as con:
         kinds = chosen.field_kinds(con, rows, names)
     return [Extra(chosen.bare(name), kinds[name], None, chosen.bare(name)) for name in names]

@@ -65,7 +65,7 @@ class Plan:
         if self.shard_rows < 0 or self.shard_mb < 0 or not math.isfinite(self.shard_mb) or self.seed < 0:
             raise EngineError(f"Shards and seeds are not negative. {_NOTHING}")
         if self.shard_rows and self.shard_mb:
-            raise EngineError(f"Shards go by rows or by size, not by both. {_NOTHING}")
+            raise EngineError(f"Shards go by samples or by size, not by both. {_NOTHING}")
 
     @property
     def split(self) -> bool:

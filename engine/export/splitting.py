@@ -61,7 +61,7 @@ def assign(codes: np.ndarray, share: float, *, seed: int) -> np.ndarray:
     sizes = np.bincount(codes)
     if len(sizes) < 2:
         raise EngineError(
-            "All selected rows are one group, so none can be held back for validation. Split by another group; "
+            "All selected samples are one group, so none can be held back for validation. Split by another group; "
             "nothing was written."
         )
     wanted = share * len(codes)
@@ -103,7 +103,7 @@ def _or_alone(codes: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
 def _field(facts: Facts, rows: np.ndarray, name: str) -> np.ndarray:
     if name not in facts.fields():
         known = ", ".join(facts.fields()) or "none"
-        raise EngineError(f"The rows have no field {name!r} to split by. There are: {known}. Nothing was written.")
+        raise EngineError(f"The samples have no field {name!r} to split by. There are: {known}. Nothing was written.")
     with facts.project.session() as con:
         texts = chosen.field_values(con, rows, name)
     coded = pc.dictionary_encode(pc.if_else(pc.equal(texts, "null"), None, texts)).combine_chunks()

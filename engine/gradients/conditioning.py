@@ -122,7 +122,7 @@ def adam(
     if weight_decay != 0:
         raise EngineError(
             f"Adam with an L2 term (weight_decay {weight_decay!r}) adds it to the gradient before the moments, so the "
-            "step is not linear in the rows alone. Train with AdamW, whose decay is apart, or without decay."
+            "step is not linear in the samples alone. Train with AdamW, whose decay is apart, or without decay."
         )
     return adamw(parameters, moments, steps=steps, eta=eta, betas=betas, eps=eps, weight_decay=0.0)
 

@@ -118,7 +118,7 @@ class Directional:
         best = min(checks, key=lambda c: c.relative_error if c.relative_error == c.relative_error else np.inf)
         if best.rows == 0:
             raise EngineError(
-                "No row to check the directional products on has a finite derivative. Nothing was scored."
+                "No sample to check the directional products on has a finite derivative. Nothing was scored."
             )
         if not best.relative_error <= tolerance:
             raise EngineError(self._refusal(best, tolerance))

@@ -131,11 +131,11 @@ class GradientFeatures:
         if not self.knows_loss:
             notes.append(
                 f"The model is left after {self.depth} of {len(self.stack.blocks)} blocks: gradients of the shortened "
-                "model, and losses are known for exactly measured rows alone."
+                "model, and losses are known for exactly measured samples alone."
             )
         if self.append_hidden:
             notes.append(
-                f"{self.parts[1]} pooled hidden states behind them, scaled to the gradient's length in each row."
+                f"{self.parts[1]} pooled hidden states behind them, scaled to the gradient's length in each sample."
             )
         if used != asked:
             notes.append(f"{asked} blocks asked for; the model has {depth}, all of them are used.")

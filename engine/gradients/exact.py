@@ -126,8 +126,8 @@ def check_directions(directions: Sequence[Direction], sites: Sequence[Site]) -> 
         bad = [site.name for site, u in zip(sites, direction) if not bool(torch.isfinite(u).all())]
         if bad:
             raise EngineError(
-                f"Direction {number} is not finite in {len(bad)} of {len(sites)} layers ({bad[0]} first): the rows it "
-                "was made from overflow, or there were none. Leave them out. Nothing was computed."
+                f"Direction {number} is not finite in {len(bad)} of {len(sites)} layers ({bad[0]} first): the samples "
+                "it was made from overflow, or there were none. Leave them out. Nothing was computed."
             )
 
 
@@ -152,13 +152,13 @@ def weighted_gradients(
     used: list[Tensor] = []
     for batch, given in zip(batches, weights, strict=True):
         if given.ndim != 2 or len(given) != len(batch.ids) or given.shape[1] < 1:
-            raise EngineError(f"{len(batch.ids)} rows need weights ({len(batch.ids)}, r); got {tuple(given.shape)}.")
+            raise EngineError(f"{len(batch.ids)} samples need weights ({len(batch.ids)}, r); got {tuple(given.shape)}.")
         sums, loss, kept = _weighted_sums(lm, batch, given.to(batch.ids.device, torch.float32), sites)
         totals = sums if not totals else [total.add_(each) for total, each in zip(totals, sums)]
         losses.append(loss)
         used.append(kept)
     if not used or not any(bool(kept.any()) for kept in used):
-        raise EngineError("No row has a finite gradient of its response loss, so there is no direction to follow.")
+        raise EngineError("No sample has a finite gradient of its response loss, so there is no direction to follow.")
     directions = tuple(tuple(total[j] for total in totals) for j in range(len(totals[0])))
     return Weighted(directions, torch.cat(losses), torch.cat(used))
 

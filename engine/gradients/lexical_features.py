@@ -48,7 +48,7 @@ class LexicalFeatures:
                 seen[part, np.unique(buckets)] += 1
             count += 1
         if not count:
-            raise EngineError("Lexical features need the text of at least one row. Nothing was embedded.")
+            raise EngineError("Lexical features need the text of at least one sample. Nothing was embedded.")
         return cls(np.log((1 + count) / (1 + seen)).astype(np.float32) + 1, width, seed)
 
     @property

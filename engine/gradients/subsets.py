@@ -165,5 +165,5 @@ def _notes(sites: Sequence[Site], masks: Sequence[Tensor] | None, choice: Parame
     kept = sum(int(mask.sum()) for mask in masks)
     return (
         f"Gradients in {kept:,} of {whole:,} parameters of {len(sites)} layers, drawn with seed {choice.seed}.",
-        "A mask of single coordinates makes every layer's whole gradient of a row necessary.",
+        "A mask of single coordinates makes every layer's whole gradient of a sample necessary.",
     )

@@ -82,7 +82,7 @@ def landmark_curvature(
     """
     if min(count, pool, hold) < 1:
         raise EngineError(
-            f"Curvature needs landmarks, pool rows and a block of at least 1; got {count}, {pool}, {hold}."
+            f"Curvature needs landmarks, pool samples and a block of at least 1; got {count}, {pool}, {hold}."
         )
     listener = reporter or Silent()
     listener.phase("curvature", count * target.batches, "products")

@@ -41,7 +41,7 @@ class Measured:
                 "of item scores. Nothing was propagated."
             )
         if len(np.unique(self.rows)) != len(self.rows):
-            raise EngineError("A row was measured twice; every measured row must be there once.")
+            raise EngineError("A sample was measured twice; every measured sample must be there once.")
 
     def __add__(self, other: "Measured") -> "Measured":
         """Both, in order. Raises `EngineError` where a row is in both."""
@@ -162,14 +162,14 @@ def _check(landmarks: Measured, audit: Measured, sets: Sequence[str]) -> None:
     for part in (landmarks, audit):
         if part.columns.shape[1] != len(sets) or part.items.shape[1] != landmarks.items.shape[1]:
             raise EngineError(
-                f"Measured rows have {part.columns.shape[1]} columns and {part.items.shape[1]} items; "
+                f"Measured samples have {part.columns.shape[1]} columns and {part.items.shape[1]} items; "
                 f"{len(sets)} and {landmarks.items.shape[1]} were expected. Nothing was propagated."
             )
 
 
 def _joined(landmarks: Measured, audit: Measured) -> Measured:
     if len(np.intersect1d(landmarks.rows, audit.rows)):
-        raise EngineError("Landmarks and audit rows overlap; the audit must be rows nothing is fitted on.")
+        raise EngineError("Landmarks and audit samples overlap; the audit must be samples nothing is fitted on.")
     return landmarks + audit
 
 

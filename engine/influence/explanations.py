@@ -64,7 +64,8 @@ class WeakRegion:
     def sentence(self) -> str:
         """One line for the map."""
         return (
-            f"Cluster {self.cluster} ({self.rows} rows): scores are {self.ratio:.1f} times as uncertain as in the pool."
+            f"Cluster {self.cluster} ({self.rows} samples): scores are {self.ratio:.1f} times as uncertain as in the "
+            "pool."
         )
 
 
@@ -131,7 +132,7 @@ def weak_regions(
     """
     values, labels = np.asarray(uncertainty, np.float64), np.asarray(clusters)
     if values.shape != labels.shape or values.ndim != 1:
-        raise EngineError(f"One cluster per row is needed; got {values.shape} uncertainties and {labels.shape} labels.")
+        raise EngineError(f"One cluster per sample is needed: {values.shape} uncertainties, {labels.shape} labels.")
     good = np.isfinite(values)
     values, labels = values[good], labels[good]
     if not len(values):

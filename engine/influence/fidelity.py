@@ -110,7 +110,7 @@ def spearman(first: np.ndarray, second: np.ndarray, *, draws: np.ndarray | None 
     """
     n = len(first)
     if n < LEAST_ROWS:
-        return Measure(None, n, reason=f"{n} rows are too few for a rank correlation")
+        return Measure(None, n, reason=f"{n} samples are too few for a rank correlation")
     for name, values in (("first", first), ("second", second)):
         if np.ptp(values) == 0:
             return Measure(None, n, reason=f"the {name} of the two is constant")
@@ -142,7 +142,7 @@ def determination(truth: np.ndarray, guess: np.ndarray) -> Measure:
     """R² of a guess (m,) at the truth (m,); undefined for a constant truth or under three rows."""
     n = len(truth)
     if n < LEAST_ROWS:
-        return Measure(None, n, reason=f"{n} rows are too few")
+        return Measure(None, n, reason=f"{n} samples are too few")
     if np.ptp(truth) == 0:
         return Measure(None, n, reason="the exact scores are constant")
     truth, guess = truth.astype(np.float64), guess.astype(np.float64)
@@ -156,7 +156,7 @@ def top_overlap(truth: np.ndarray, guess: np.ndarray, *, top: float = 0.1) -> Me
     """
     n = len(truth)
     if n < LEAST_TOP_ROWS:
-        return Measure(None, n, reason=f"{n} rows are too few for a top {top:.0%}")
+        return Measure(None, n, reason=f"{n} samples are too few for a top {top:.0%}")
     for name, values in (("exact", truth), ("estimated", guess)):
         if np.ptp(values) == 0:
             return Measure(None, n, reason=f"the {name} scores are constant")
@@ -194,12 +194,12 @@ def within_groups(
     measures = {name: _within(truth, guess, good & (labels == name), least) for name in sorted(set(labels[good]))}
     defined = [measure.value for measure in measures.values() if measure.value is not None]
     if not defined:
-        return WithinGroups(Measure(None, int(good.sum()), reason="no group has enough rows that differ"), measures)
+        return WithinGroups(Measure(None, int(good.sum()), reason="no group has enough samples that differ"), measures)
     return WithinGroups(Measure(float(np.mean(defined)), int(good.sum())), measures)
 
 
 def _within(truth: np.ndarray, guess: np.ndarray, rows: np.ndarray, least: int) -> Measure:
     n = int(rows.sum())
     if n < least:
-        return Measure(None, n, reason=f"{n} rows; at least {least} are needed")
+        return Measure(None, n, reason=f"{n} samples; at least {least} are needed")
     return spearman(truth[rows], guess[rows])

@@ -39,7 +39,7 @@ def audit_rows(usable: Rows, count: int, *, seed: int) -> np.ndarray:
 
     Raises `EngineError` if fewer than `count` rows are usable.
     """
-    return _draw(_row_numbers(usable), count, (seed, 1), "audit rows")
+    return _draw(_row_numbers(usable), count, (seed, 1), "audit samples")
 
 
 def choose_landmarks(usable: Rows, count: int, *, seed: int, exclude: Rows = ()) -> np.ndarray:
@@ -82,7 +82,7 @@ def cover_landmarks(
         return Chosen(rows, rows, (f"{len(rows)} landmarks drawn uniformly.",))
     rows, scaled, notes = _candidates(embeddings, left, count, seed, candidates, standardise)
     if not 0 <= count <= len(rows):
-        raise EngineError(f"{count} landmarks asked for, but {len(rows)} rows can serve. Ask for 0 to {len(rows)}.")
+        raise EngineError(f"{count} landmarks asked for, but {len(rows)} samples can serve. Ask for 0 to {len(rows)}.")
     first, repeats = distinct(scaled)
     generator = np.random.default_rng((seed, 5))
     wanted = min(count, len(first))
@@ -152,7 +152,7 @@ def _candidates(
     room = max(count, min(most, CANDIDATE_BYTES // (4 * (embeddings.shape[1] + count))))
     notes: tuple[str, ...] = ()
     if len(rows) > room:
-        notes = (f"Landmarks were chosen among {room} of {len(rows)} rows, drawn uniformly.",)
+        notes = (f"Landmarks were chosen among {room} of {len(rows)} samples, drawn uniformly.",)
         rows = np.sort(np.random.default_rng((seed, 4)).permutation(rows)[:room])
     taken = np.empty((len(rows), embeddings.shape[1]), dtype=np.float32)
     for start in range(0, len(rows), READ_ROWS):
@@ -160,7 +160,7 @@ def _candidates(
             taken[start : start + READ_ROWS] = embeddings[rows[start : start + READ_ROWS]]
     finite = np.isfinite(taken).all(axis=1)
     if not finite.all():
-        notes = (*notes, f"{int((~finite).sum())} rows without a finite embedding could not be landmarks.")
+        notes = (*notes, f"{int((~finite).sum())} samples without a finite embedding could not be landmarks.")
         rows, taken = rows[finite], taken[finite]
     if len(rows) and standardise:
         taken = scaling_of(taken, standardise=True, dtype=np.dtype(np.float32))(taken)
@@ -197,5 +197,5 @@ def _row_numbers(rows: Rows) -> np.ndarray:
 
 def _draw(rows: np.ndarray, count: int, key: tuple[int, int], noun: str) -> np.ndarray:
     if not 0 <= count <= len(rows):
-        raise EngineError(f"{count} {noun} asked for, but {len(rows)} rows can serve. Ask for 0 to {len(rows)}.")
+        raise EngineError(f"{count} {noun} asked for, but {len(rows)} samples can serve. Ask for 0 to {len(rows)}.")
     return np.sort(np.random.default_rng(key).permutation(rows)[:count])

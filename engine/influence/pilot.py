@@ -151,7 +151,7 @@ def _check(
     if not all(np.isfinite(s) and s >= 0 for s in seconds) or exact_seconds == 0:
         raise EngineError(f"Costs are seconds of at least 0, and exact scoring is never free; got {seconds}.")
     if not 1 <= landmarks <= pool_rows:
-        raise EngineError(f"{landmarks} landmarks in a pool of {pool_rows} rows; give 1 to {pool_rows}.")
+        raise EngineError(f"{landmarks} landmarks in a pool of {pool_rows} samples; give 1 to {pool_rows}.")
     if spend not in get_args(Spend):
         raise EngineError(f"spend is {spend!r}; it must be one of: {', '.join(get_args(Spend))}.")
 
@@ -163,7 +163,7 @@ def _usable(
     known = np.isfinite(scores).all(axis=1)
     if known.sum() < LEAST_ROWS:
         raise EngineError(
-            f"{known.sum()} of the {len(scores)} pilot rows have exact scores; at least {LEAST_ROWS} are needed to "
+            f"{known.sum()} of the {len(scores)} pilot samples have exact scores; at least {LEAST_ROWS} are needed to "
             "choose an embedding. Make the pilot larger, or choose one yourself."
         )
     usable: list[Candidate] = []
@@ -173,9 +173,9 @@ def _usable(
         finite = np.isfinite(candidate.features).all(axis=1) & known
         reason = ""
         if finite.sum() < LEAST_SHARE * known.sum() or (rows & finite).sum() < LEAST_ROWS:
-            reason = f"it has features for only {finite.sum()} of {known.sum()} rows"
+            reason = f"it has features for only {finite.sum()} of {known.sum()} samples"
         elif np.ptp(candidate.features[finite], axis=0).max(initial=0) == 0:
-            reason = "its features are the same for every row"
+            reason = "its features are the same for every sample"
         if reason:
             failed[candidate.name] = Tried(candidate.name, candidate.seconds, reason=reason)
             continue

@@ -203,7 +203,7 @@ def _measured(measure: Measure, rows: np.ndarray) -> np.ndarray:
     found = np.asarray(measure(rows.copy()), dtype=np.float64)
     if found.shape != rows.shape:
         raise EngineError(
-            f"{len(rows)} rows were to be measured and scores of shape {found.shape} came back. The scores measured "
+            f"{len(rows)} samples were to be measured and scores of shape {found.shape} came back. The scores measured "
             "before were not used."
         )
     return np.where(np.isfinite(found), found, np.nan)
@@ -222,16 +222,16 @@ def _refined(
     stable = state.errors <= (1 - confidence) * k
     told = [*notes]
     if len(state.chosen) < k:
-        told.append(f"Only {len(state.chosen)} rows can be scored; {k} were asked for.")
+        told.append(f"Only {len(state.chosen)} samples can be scored; {k} were asked for.")
     if gone.any():
-        told.append(f"{int(gone.sum())} rows turned out to have no exact score and are unscorable.")
+        told.append(f"{int(gone.sum())} samples turned out to have no exact score and are unscorable.")
     if correction.factor > 1.5:
         told.append(
             f"Errors near the cut were {correction.factor:.1f} times as large as stated; the estimate allows for it."
         )
     word = "stable" if stable else "not stable"
     told.append(
-        f"The top {len(state.chosen)} are {word} after {len(measured)} exact rows in {rounds} rounds: "
+        f"The top {len(state.chosen)} are {word} after {len(measured)} exact samples in {rounds} rounds: "
         f"{state.errors:.2g} of them are expected to be wrong."
     )
     return Refined(
@@ -258,7 +258,7 @@ def _positive(sigma: np.ndarray, estimate: np.ndarray, sure: np.ndarray) -> tupl
     sliver = 1e-9 * (spread or 1.0)
     filled = np.maximum(np.where(finite, sigma, largest or spread), sliver)
     count = int((needed & ~finite).sum())
-    return filled, (f"{count} rows without an uncertainty were given the largest one.",) if count else ()
+    return filled, (f"{count} samples without an uncertainty were given the largest one.",) if count else ()
 
 
 def _checked(
@@ -268,11 +268,11 @@ def _checked(
     shapes = {array.shape for array in arrays}
     if len(shapes) != 1 or arrays[0].ndim != 1:
         raise EngineError(
-            f"Refinement needs one estimate, uncertainty and known score per row; got {[a.shape for a in arrays]}. "
+            f"Refinement needs one estimate, uncertainty and known score per sample; got {[a.shape for a in arrays]}. "
             "Nothing was measured."
         )
     if not 1 <= k <= max(len(arrays[0]), 1):
-        raise EngineError(f"k is {k}; it must be from 1 to the {len(arrays[0])} rows. Nothing was measured.")
+        raise EngineError(f"k is {k}; it must be from 1 to the {len(arrays[0])} samples. Nothing was measured.")
     if not 0 < confidence < 1 or budget < 0 or batch < 1:
         raise EngineError(
             f"confidence is {confidence}, budget {budget} and batch {batch}; they must be between 0 and 1, at least 0 "

@@ -256,12 +256,12 @@ def _checked_speed(model: KernelRidge, embeddings: np.ndarray) -> KernelRidge:
     scale = np.where(spread > 1e-9 * level, spread, np.where(level > 0, level, 1.0))
     worst = float(np.max(off / scale))
     if worst <= TOLERANCE or model.config.precision == "float32":
-        said = f"Rows are predicted in float32, which on landmarks is off by {worst:.1g} of the scores' spread at most."
+        said = (
+            f"Samples are predicted in float32, which on landmarks is off by {worst:.1g} of the scores' spread at most."
+        )
         return replace(model, notes=(*model.notes[:2], said, *model.notes[2:]))
     prepared = prepare(model.config.kernel, embeddings, model.scaling, model.parameter, dtype=np.dtype(np.float64))
-    said = (
-        f"Rows are predicted in float64, about half as fast: float32 would be off by {worst:.1g} of the scores' spread."
-    )
+    said = f"Samples are predicted in float64, half as fast: float32 would be off by {worst:.1g} of the scores' spread."
     return replace(model, prepared=prepared, notes=(*model.notes[:2], said, *model.notes[2:]))
 
 
@@ -274,7 +274,7 @@ def _checked(embeddings: np.ndarray, scores: np.ndarray) -> np.ndarray:
             f"scores of shape {known.shape}. Nothing was fitted."
         )
     if not (np.isfinite(embeddings).all() and np.isfinite(known).all()):
-        raise EngineError("Some landmarks have embeddings or scores that are not finite; leave those rows out.")
+        raise EngineError("Some landmarks have embeddings or scores that are not finite; leave those samples out.")
     return known
 
 

@@ -111,7 +111,7 @@ def _decision(
     best = max(predicted, key=lambda item: -np.inf if np.isnan(item[2]) else item[2])
     error = _error(truth, base[1], best[1], by, seed)
     gain = best[2] - base[2]
-    told = f"Spearman {best[2]:.3f} on {len(truth)} tuning rows against {base[2]:.3f} for {_named(base[0])}"
+    told = f"Spearman {best[2]:.3f} on {len(truth)} tuning samples against {base[2]:.3f} for {_named(base[0])}"
     scores = (_finite(base[2]), _finite(best[2]), error if np.isfinite(error) else None)
     if np.isnan(best[2]) or best[0] == base[0]:
         said = f"Settings kept: none of {len(trials)} tried did better than {_named(base[0])} ({base[2]:.3f})."
@@ -209,7 +209,7 @@ def _usable(
     rows, known = _finite_rows(embeddings, scores)
     tuning, truth = _finite_rows(held, held_scores)
     lost = len(embeddings) - len(rows) + len(held) - len(tuning)
-    notes = (f"{lost} landmarks or tuning rows that are not finite were left out of the search.",) if lost else ()
+    notes = (f"{lost} landmarks or tuning samples that are not finite were left out of the search.",) if lost else ()
     if len(rows) > MOST_LANDMARKS:
         notes = (*notes, f"Settings were tried on {MOST_LANDMARKS} of {len(rows)} landmarks, drawn uniformly.")
         chosen = np.random.default_rng((seed, 8)).permutation(len(rows))[:MOST_LANDMARKS]
@@ -226,16 +226,16 @@ def _finite_rows(embeddings: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray
 
 def _too_little(landmarks: int, truth: np.ndarray) -> str:
     if len(truth) < LEAST_ROWS:
-        return f"{len(truth)} tuning rows are too few to choose by (at least {LEAST_ROWS})"
+        return f"{len(truth)} tuning samples are too few to choose by (at least {LEAST_ROWS})"
     if landmarks < 2:
         return f"{landmarks} landmarks are too few to choose by"
     if np.ptp(truth.mean(axis=1)) == 0:
-        return "the exact scores of the tuning rows do not vary"
+        return "the exact scores of the tuning samples do not vary"
     return ""
 
 
 def _check(embeddings: np.ndarray, scores: np.ndarray, held: np.ndarray, held_scores: np.ndarray) -> None:
-    for noun, rows, known in (("landmarks", embeddings, scores), ("tuning rows", held, held_scores)):
+    for noun, rows, known in (("landmarks", embeddings, scores), ("tuning samples", held, held_scores)):
         if np.ndim(rows) != 2 or len(rows) != len(known):
             raise EngineError(
                 f"Tuning needs one row of scores per row: the {noun} have embeddings of shape {np.shape(rows)} and "
@@ -243,7 +243,7 @@ def _check(embeddings: np.ndarray, scores: np.ndarray, held: np.ndarray, held_sc
             )
     if embeddings.shape[1] != held.shape[1] or np.shape(scores)[1:] != np.shape(held_scores)[1:]:
         raise EngineError(
-            f"Landmarks {embeddings.shape} with scores {np.shape(scores)} and tuning rows {held.shape} with "
+            f"Landmarks {embeddings.shape} with scores {np.shape(scores)} and tuning samples {held.shape} with "
             f"{np.shape(held_scores)} must have as many coordinates and columns. Nothing was chosen."
         )
 

@@ -121,7 +121,10 @@ def calibrate(
     sigma = np.exp(features @ coefficients)
     ordered = np.sort(v)
     quantile, how = _conformal(np.abs(r) / sigma, _rank(ordered, v), level)
-    notes = (f"Uncertainty calibrated on {len(v)} rows: {how}.", *_weaknesses(v, r, sigma, int((~good).sum()), level))
+    notes = (
+        f"Uncertainty calibrated on {len(v)} samples: {how}.",
+        *_weaknesses(v, r, sigma, int((~good).sum()), level),
+    )
     return Calibration(level, len(v), coefficients, scaling, ordered, quantile, notes)
 
 
@@ -244,7 +247,7 @@ def _rank(ordered: np.ndarray, variance: np.ndarray) -> np.ndarray:
 def _checked(variance: np.ndarray, residuals: np.ndarray, extra: np.ndarray, level: float) -> np.ndarray:
     if variance.ndim != 1 or variance.shape != residuals.shape or len(extra) != len(variance):
         raise EngineError(
-            f"Calibration needs one variance and one error per row; got {variance.shape}, {residuals.shape} and "
+            f"Calibration needs one variance and one error per sample; got {variance.shape}, {residuals.shape} and "
             f"covariates {extra.shape}. Nothing was calibrated."
         )
     if not 0 < level < 1:
@@ -254,7 +257,7 @@ def _checked(variance: np.ndarray, residuals: np.ndarray, extra: np.ndarray, lev
         raise EngineError("A covariate is negative; give magnitudes, such as |prediction| or a loss.")
     if good.sum() < LEAST_ROWS:
         raise EngineError(
-            f"Only {int(good.sum())} rows have an exact score to calibrate on; at least {LEAST_ROWS} are needed. "
+            f"Only {int(good.sum())} samples have an exact score to calibrate on; at least {LEAST_ROWS} are needed. "
             "Measure more landmarks, or show no intervals."
         )
     return good
@@ -265,12 +268,12 @@ def _weaknesses(
 ) -> tuple[str, ...]:
     notes = []
     if lost:
-        notes.append(f"{lost} calibration rows that are not finite were left out.")
+        notes.append(f"{lost} calibration samples that are not finite were left out.")
     error = norm.ppf(0.975) * np.sqrt(level * (1 - level) / len(variance))
     if error > 0.03:
         notes.append(
-            f"With {len(variance)} calibration rows the stated {level:.0%} may be off by {error:.0%} by chance alone."
+            f"With {len(variance)} calibration samples the stated {level:.0%} may be off by {error:.0%} by chance."
         )
     if np.ptp(sigma) <= 1e-3 * sigma.max() and np.ptp(residuals) > 0:
-        notes.append("The posterior variance says nothing about the size of the errors: one width serves all rows.")
+        notes.append("The posterior variance says nothing about the size of the errors: one width serves all samples.")
     return tuple(notes)

@@ -73,9 +73,9 @@ def solve_weights(
     usable = ~np.isnan(scores) if curvature is None else ~np.isnan(scores) & curvature.usable
     kept = np.flatnonzero(usable)
     if len(kept) == 0:
-        raise EngineError(f"None of the {len(scores)} rows has a score, so there is nothing to weight.")
+        raise EngineError(f"None of the {len(scores)} samples has a score, so there is nothing to weight.")
     if k is not None and k > len(kept):
-        raise EngineError(f"{k:,} rows were asked for, but only {len(kept):,} have a score. Ask for at most those.")
+        raise EngineError(f"{k:,} samples were asked for, but only {len(kept):,} have a score. Ask for at most those.")
     x = scores[kept] - scores[kept].mean()
     mass = float(len(scores) if total is None else total)
     found = (
@@ -94,8 +94,8 @@ def exported_weights(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
     chosen = np.asarray(weights, dtype=np.float64)[np.asarray(rows)]
     if chosen.size == 0 or not (np.isfinite(chosen) & (chosen > 0)).all():
         raise EngineError(
-            f"Weights are exported for rows whose weight is above 0; {int((~(chosen > 0)).sum())} of {chosen.size} "
-            "chosen rows have none. Choose rows of the support. Nothing was written."
+            f"Weights are exported for samples whose weight is above 0; {int((~(chosen > 0)).sum())} of {chosen.size} "
+            "chosen samples have none. Choose samples of the support. Nothing was written."
         )
     return chosen / chosen.mean()
 
@@ -104,7 +104,7 @@ def _first_order(x: np.ndarray, lam: float | None, k: int | None, total: float) 
     if lam is not None:
         return _described(x, project(x, lam, total), lam, None, None)
     w, largest = sparsest(x, cast(int, k), total)
-    notes = ("Every λ from a finite one on keeps all rows; in the limit their weights are equal.",)
+    notes = ("Every λ from a finite one on keeps all samples; in the limit their weights are equal.",)
     found = _described(x, w, largest, None, k)
     return replace(found, notes=notes + found.notes) if np.isinf(largest) else found
 
@@ -122,7 +122,7 @@ def _second_order(problem: Problem, lam: float | None, k: int | None, non_convex
     if not found.relative_gap <= WORST_GAP:
         raise EngineError(
             f"The weights' problem did not converge: the relative gap is {found.relative_gap:.1e} at λ = {used:.3g}, "
-            f"where {WORST_GAP:.0e} is the most. Take a larger λ or more rows, or the first-order weights."
+            f"where {WORST_GAP:.0e} is the most. Take a larger λ or more samples, or the first-order weights."
         )
     return replace(found, least_eigenvalue=least, notes=notes + found.notes)
 
@@ -201,12 +201,14 @@ def _first_guess(problem: Problem, k: int) -> float:
 def _too_many(k: int, support: int, low: float, floor: float, non_convex: NonConvex) -> tuple[str, ...]:
     """What is said where no λ gives so few rows. Raises `EngineError` where that is for want of convexity."""
     if floor == 0:
-        return (f"No λ down to {low:.3g} leaves as few as {k} rows: the curvature spreads the weight over {support}.",)
+        return (
+            f"No λ down to {low:.3g} leaves as few as {k} samples: the curvature spreads the weight over {support}.",
+        )
     if non_convex == "refuse":
         raise EngineError(
-            f"{k} rows need a λ below {floor:.3g}, where the weights' problem is not convex; the smallest convex λ "
-            f"gives {support} rows. Ask for more rows, let λ be raised, or use the Gauss–Newton matrix. Nothing was "
-            "weighted."
+            f"{k} samples need a λ below {floor:.3g}, where the weights' problem is not convex; the smallest convex λ "
+            f"gives {support} samples. Ask for more samples, let λ be raised, or use the Gauss–Newton matrix. Nothing "
+            "was weighted."
         )
     return (f"λ was raised to {floor * (1 + MARGIN):.3g}, where the weights' problem becomes convex.",)
 
@@ -219,8 +221,8 @@ def _described(x: np.ndarray, w: np.ndarray, lam: float, problem: Problem | None
     if k is not None and support > k:
         rows = heaviest(w, x, k)
         notes = (
-            f"No λ gives exactly {k} rows (ties, or curvature); the smallest support above has {support}, of which "
-            "the heaviest were taken, ties by score and then by row order.",
+            f"No λ gives exactly {k} samples (ties, or curvature); the smallest support above has {support}, of which "
+            "the heaviest were taken, ties by score and then by sample order.",
         )
     objective, gap, relative = _gap(x, w, lam, problem)
     return Weights(w, rows, support, lam, objective, gap, relative, 0.0, notes)
@@ -244,7 +246,7 @@ def _placed(found: Weights, kept: np.ndarray, n: int) -> Weights:
         return found
     weights = np.zeros(n)
     weights[kept] = found.weights
-    notes = (*found.notes, f"{n - len(kept)} rows without a score have weight 0.")
+    notes = (*found.notes, f"{n - len(kept)} samples without a score have weight 0.")
     return replace(found, weights=weights, rows=kept[found.rows], notes=notes)
 
 
@@ -259,13 +261,13 @@ def _checked(
 ) -> np.ndarray:
     scores = np.asarray(p, dtype=np.float64)
     if scores.ndim != 1 or np.isinf(scores).any():
-        raise EngineError(f"One finite score (or NaN) per row is needed; got shape {scores.shape}, some infinite.")
+        raise EngineError(f"One finite score (or NaN) per sample is needed; got shape {scores.shape}, some infinite.")
     if (lam is None) == (k is None):
-        raise EngineError("Say either λ or the number of rows k, not both and not neither.")
+        raise EngineError("Say either λ or the number of samples k, not both and not neither.")
     if k is not None and k < 1:
-        raise EngineError(f"{k} rows were asked for; ask for at least one.")
+        raise EngineError(f"{k} samples were asked for; ask for at least one.")
     if curvature is not None and len(curvature) != len(scores):
-        raise EngineError(f"The curvature is over {len(curvature)} rows and the scores over {len(scores)}.")
+        raise EngineError(f"The curvature is over {len(curvature)} samples and the scores over {len(scores)}.")
     if non_convex not in get_args(NonConvex):
         raise EngineError(f"non_convex is {non_convex!r}; it must be one of: {', '.join(get_args(NonConvex))}.")
     for name, value in (("λ", lam), ("η", eta), ("The total", total)):

@@ -213,9 +213,9 @@ def _usable(features: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], lis
         [np.isfinite(features[start : start + 50_000]).all(axis=1) for start in range(0, len(features), 50_000)]
     )
     if not finite.any():
-        raise EngineError("No row has finite features, so there is nothing to map. Nothing was written.")
+        raise EngineError("No sample has finite features, so there is nothing to map. Nothing was written.")
     lost = int(len(finite) - finite.sum())
-    return np.flatnonzero(finite), [f"{lost:,} rows have no features and are not on the map"] if lost else []
+    return np.flatnonzero(finite), [f"{lost:,} samples have no features and are not on the map"] if lost else []
 
 
 def _searchable(rows: Rows, options: MapConfig, *, seed: int) -> tuple[Features, list[str]]:
@@ -280,7 +280,7 @@ def _positions(
             reporter=reporter,
         )
         positions[rest] = layout.place(placed, beside, seed=seed)
-        notes.append(f"UMAP was fitted to {len(fit_on):,} rows; {len(rest):,} were placed beside their nearest")
+        notes.append(f"UMAP was fitted to {len(fit_on):,} samples; {len(rest):,} were placed beside their nearest")
     return layout.centred(positions), fitted, notes
 
 

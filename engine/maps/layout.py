@@ -82,7 +82,7 @@ def fit(
         return sunflower(n), "the features do not differ: an even disc"
     start = _start(features, seed=seed)
     if n < FEWEST_FOR_UMAP:
-        return start, "too few rows for UMAP: the two main axes of the features"
+        return start, "too few samples for UMAP: the two main axes of the features"
     placed = _umap(start, found, seed=seed, epochs=epochs, min_dist=min_dist, reporter=listener)
     return packed(placed), "UMAP"
 

@@ -115,7 +115,7 @@ def map_batches(
     for part, values in run_within_memory(lm, table, plan, fn, reporter=reporter):
         if values is None:
             length = int(table.lengths[part[0]])
-            collected.refuse(int(part[0]), f"out of memory: the row does not fit on {lm.device} ({length} tokens)")
+            collected.refuse(int(part[0]), f"out of memory: the sample does not fit on {lm.device} ({length} tokens)")
         else:
             collected.place(part, values)
         reporter.advance(collected.count(part))
@@ -160,7 +160,7 @@ def run_within_memory(
             yield part, result
         elif len(part) == 1:
             _free(lm.device)
-            reporter.log(f"Row {int(part[0])} set aside: {padded} tokens do not fit in memory on {lm.device}.")
+            reporter.log(f"Sample {int(part[0])} set aside: {padded} tokens do not fit in memory on {lm.device}.")
             yield part, None
         else:
             _free(lm.device)
@@ -202,10 +202,12 @@ class _Collected:
         self._is_tuple = isinstance(values, tuple)
         parts = [np.asarray(v, dtype=np.float32) for v in (values if isinstance(values, tuple) else (values,))]
         if any(len(p) != len(rows) for p in parts):
-            raise ValueError(f"the mapped function returned {[p.shape for p in parts]} for a batch of {len(rows)} rows")
+            raise ValueError(
+                f"the mapped function returned {[p.shape for p in parts]} for a batch of {len(rows)} samples"
+            )
         finite = np.all([np.isfinite(p).reshape(len(rows), -1).all(axis=1) for p in parts], axis=0)
         for row in rows[~finite]:
-            self.refuse(int(row), "not finite: the model's value for this row is NaN or infinite")
+            self.refuse(int(row), "not finite: the model's value for this sample is NaN or infinite")
         if self._arrays is None:
             self._arrays = [np.full((len(self._rows), *p.shape[1:]), np.nan, dtype=np.float32) for p in parts]
         first, last = self._places(rows)

@@ -198,7 +198,7 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
             "They do not belong together; save the right tokenizer into the folder."
         )
     beyond = sorted(str(t) for i, t in tokenizer.added_tokens_decoder.items() if i >= rows)
-    return [f"the model does not embed {', '.join(beyond)}: rows with them are set aside"] if beyond else []
+    return [f"the model does not embed {', '.join(beyond)}: samples with them are set aside"] if beyond else []
 
 
 def _vocabulary(model: PreTrainedModel) -> int:
@@ -215,9 +215,9 @@ def _length(config: Any, tokenizer: PreTrainedTokenizerBase, cap: int | None) ->
     if cap is not None:
         limits["the setting"] = cap
     if not limits:
-        return UNSTATED_LENGTH, f"at most {UNSTATED_LENGTH} tokens a row: the model states no limit"
+        return UNSTATED_LENGTH, f"at most {UNSTATED_LENGTH} tokens a sample: the model states no limit"
     source = min(limits, key=lambda n: limits[n])
-    return limits[source], f"at most {limits[source]} tokens a row: the limit of {source}"
+    return limits[source], f"at most {limits[source]} tokens a sample: the limit of {source}"
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

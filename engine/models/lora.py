@@ -189,7 +189,7 @@ def _taken(adapters: Adapters, report: TrainReport) -> LoraCheckpoint:
 
 def _slice_note(table: TokenTable, rows: Sequence[int] | NDArray[np.int64], config: LoraConfig) -> str:
     usable = len(table.usable)
-    return f"LoRA warm-up on {len(rows)} of {usable} usable rows ({len(rows) / usable:.1%}), {config.epochs} epochs."
+    return f"LoRA warm-up on {len(rows)} of {usable} usable samples ({len(rows) / usable:.1%}), {config.epochs} epochs."
 
 
 def _adapter_notes(adapters: Adapters, config: LoraConfig) -> list[str]:

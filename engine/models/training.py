@@ -119,7 +119,7 @@ def train(
     problems = unrunnable(lm, table, chosen)
     chosen = chosen[~np.isin(chosen, list(problems))]
     if len(chosen) == 0:
-        raise EngineError("There is no usable row to train on. The model is unchanged.")
+        raise EngineError("There is no usable sample to train on. The model is unchanged.")
     total = planned_steps(len(chosen), config)
     reporter.phase("training", min(total * config.batch_rows, config.epochs * len(chosen)))
     an_epoch = math.ceil(len(chosen) / config.batch_rows)
@@ -218,7 +218,7 @@ class _Trainer:
         """What happened from step `since` on; the moments stay on the model's device, in float32."""
         losses, rates = self._losses[since:], self._rates[since:]
         if not losses:
-            raise EngineError(f"No row fits in memory on {self._lm.device}, so nothing was trained.")
+            raise EngineError(f"No sample fits in memory on {self._lm.device}, so nothing was trained.")
         moments = {}
         for name, master in self._masters.items():
             if state := self._optimiser.state.get(master):

@@ -92,7 +92,7 @@ def warm_up_rows(table: TokenTable, config: WarmUpConfig) -> NDArray[np.int64]:
     """The rows that a warm-up trains on, ascending: a uniform draw from the usable ones, at least one."""
     usable = table.usable
     if len(usable) == 0:
-        raise EngineError("The pool has no usable row to warm up on. The model is unchanged.")
+        raise EngineError("The pool has no usable sample to warm up on. The model is unchanged.")
     wanted = max(1, math.floor(config.fraction * len(usable)))
     count = wanted if config.max_rows is None else min(wanted, config.max_rows)
     drawn = np.random.default_rng(config.seed).choice(len(usable), size=count, replace=False)
@@ -104,7 +104,7 @@ def warm_up(lm: LanguageModel, table: TokenTable, config: WarmUpConfig, *, repor
     reporter = reporter or Silent()
     rows = warm_up_rows(table, config)
     share = len(rows) / len(table.usable)
-    reporter.log(f"Warm-up on {len(rows)} of {len(table.usable)} usable rows ({share:.1%}), {config.epochs} epochs.")
+    reporter.log(f"Warm-up on {len(rows)} of {len(table.usable)} usable samples ({share:.1%}), {config.epochs} epochs.")
     report = train(lm, table, rows, config.training(), reporter=reporter)
     return WarmUp(
         rows=rows,

@@ -27,7 +27,7 @@ from engine.runs.shards import Table, compute_table
 from engine.store.artifacts import read_json, write_json
 
 SHARD = 512
-NOT_SCORED = "no score: a target item has none for this row"
+NOT_SCORED = "no score: a target item has none for this sample"
 NO_RESPONSE = "it has no response token"
 
 

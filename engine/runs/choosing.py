@@ -89,7 +89,7 @@ def _about_budget(ground: Ground, found: Chosen) -> tuple[str, ...]:
         return ()
     held = int(ground.costs[found.rows].sum())
     how = "" if ground.counted is None else f", {ground.counted.said}"
-    return (f"They hold {held:,} of {ground.budget.said}{how}; rows that did not fit any more were passed over.",)
+    return (f"They hold {held:,} of {ground.budget.said}{how}; samples that did not fit any more were passed over.",)
 
 
 def select(

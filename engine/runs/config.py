@@ -213,7 +213,7 @@ class ScoreConfig(FunctionConfig):
             )
         if self.function in POINTWISE and (self.groups or self.avoid or self.target_weights):
             raise EngineError(
-                f"{self.function} rates each row by itself: no target set takes part, so groups, avoid and "
+                f"{self.function} rates each sample by itself: no target set takes part, so groups, avoid and "
                 "target_weights have no meaning. Leave them out. Nothing was started."
             )
         if self.method == "network" and "hidden" in self.network_features and not needs_model("network", self.teacher):
@@ -285,7 +285,7 @@ class ScoreConfig(FunctionConfig):
         """
         if self.landmarks is not None and self.landmarks > usable:
             raise EngineError(
-                f"{self.landmarks} landmarks asked for, but the pool has {usable} usable rows. "
+                f"{self.landmarks} landmarks asked for, but the pool has {usable} usable samples. "
                 f"Ask for at most {usable}. Nothing was started."
             )
         wanted = self.landmarks or min(LANDMARK_CEILING, max(LANDMARK_FLOOR, round(LANDMARK_SHARE * usable)))

@@ -98,7 +98,9 @@ def time_operations(
     depth, device = len(blocks(lm.model)), str(lm.device)
     batches = plan_batches(table.lengths[rows], max_tokens=min(config.batch_tokens, MEASURED_TOKENS))
     if not batches:
-        return Speed(count, device, 0.0, 0.0, loading, depth, ("no sampled row has tokens: no speed measured",))
+        return Speed(
+            count, device, 0.0, 0.0, loading, depth, ("none of the samples drawn has tokens: no speed measured",)
+        )
     few = [batches[int(i)] for i in np.unique(np.linspace(0, len(batches) - 1, 3).round())]
     made = [collate(table, rows[part], pad_id=lm.pad_id, device=lm.device) for part in few]
     if config.function is not None:

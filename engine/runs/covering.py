@@ -96,8 +96,8 @@ def _best(known: np.ndarray, score: np.ndarray, among: str, *, wanted: int) -> n
     most = size_of(among, len(rows)) if len(rows) else 0
     if wanted > most:
         raise EngineError(
-            f"The best {among} by score are {most:,} of {len(rows):,} rows, and {wanted:,} are to be chosen from them. "
-            "Take a larger share or a smaller selection; nothing was selected."
+            f"The best {among} by score are {most:,} of {len(rows):,} samples, and {wanted:,} are to be chosen from "
+            "them. Take a larger share or a smaller selection; nothing was selected."
         )
     best = np.zeros(len(known), bool)
     best[rows[best_first(score[rows], most)]] = True
@@ -109,7 +109,7 @@ def _about(choice: Choice, candidates: np.ndarray, shown: int, n: int) -> tuple[
     whom = f"the best {choice.among} by score" if choice.among else "those that could be chosen"
     put_in = shown - int(candidates.sum())
     approved = f" and {put_in:,} approved" if put_in else ""
-    return (f"Represented are {shown:,} of {n:,} rows: {whom}{approved}.",)
+    return (f"Represented are {shown:,} of {n:,} samples: {whom}{approved}.",)
 
 
 def _target_best(setting: _Setting) -> np.ndarray:

@@ -48,7 +48,7 @@ def add_demo_data(project: Project, *, seed: int, reporter: Reporter) -> None:
     add_pool(project, files.pool, reporter=reporter)
     for name, path in files.targets.items():
         add_target(project, name, path, reporter=reporter)
-    reporter.log(f"demo data: {project.counts().pool} rows in the pool, targets {', '.join(files.targets)}")
+    reporter.log(f"demo data: {project.counts().pool} samples in the pool, targets {', '.join(files.targets)}")
 
 
 def _part(folder: JobFolder, kind: str, config: dict[str, object]) -> JobFolder:

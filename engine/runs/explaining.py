@@ -66,7 +66,9 @@ class Explainer:
         """An explanation for each of the rows; `EngineError` for a row that the run does not cover."""
         numbers = np.asarray(rows, dtype=np.int64)
         if len(numbers) and not (numbers.min() >= 0 and numbers.max() < len(self.score)):
-            raise EngineError(f"The run covers {len(self.score):,} rows; row {int(numbers.max())} was added later.")
+            raise EngineError(
+                f"The run covers {len(self.score):,} samples; sample {int(numbers.max())} was added later."
+            )
         carried = self._carried(numbers)
         extremes = best_and_worst_targets(self.matrix[numbers], count=ITEMS)
         return [
@@ -109,7 +111,7 @@ class Explainer:
 
     def _note(self, row: int) -> str:
         if self.status[row] == 0:
-            return "This row has no score."
+            return "This sample has no score."
         if self.teacher:
             return f"{self._learnt(row)}: {self.score[row]:+.4f}."
         if self.status[row] == 1:

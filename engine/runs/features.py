@@ -64,7 +64,7 @@ class HiddenFeatures:
         shard = partial(self._shard, table)
         found = compute_table(work, name, np.arange(len(table)), SHARD_ROWS, shard, self._reporter)
         for row, reason in list(found.problems.items())[:5]:
-            self._reporter.log(f"row {row} has no features: {reason}")
+            self._reporter.log(f"sample {row} has no features: {reason}")
         return found.arrays["values"]
 
     def _shard(self, table: Any, rows: NDArray[np.int64]) -> Table:
@@ -154,5 +154,5 @@ class WithinPhase:
         self._reporter = reporter
         self.advance, self.check, self.log = reporter.advance, reporter.check, reporter.log
 
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+    def phase(self, name: str, total: int, unit: str = "samples") -> None:
         """Keep the phase that is under way."""

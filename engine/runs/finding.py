@@ -125,8 +125,8 @@ def _same_model(name: str, recipe: dict[str, Any]) -> ModelSource:
     source = resolve(name)
     if source.sha256 != recipe["model"]:
         raise EngineError(
-            f"The model {name} has changed since the map was made, so a question would not be understood as the rows "
-            "were. Build the map again. Nothing was searched."
+            f"The model {name} has changed since the map was made, so a question would not be understood as the "
+            "samples were. Build the map again. Nothing was searched."
         )
     return source
 

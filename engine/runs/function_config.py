@@ -87,7 +87,7 @@ class FunctionConfig(Config):
         if self.labelled is not None:
             number("labelled", self.labelled, (int, float), 0.0, 1.0)
             if not self.labelled:
-                raise EngineError("labelled is 0: the network needs labelled rows to learn from.")
+                raise EngineError("labelled is 0: the network needs labelled samples to learn from.")
         if self.labelled_items is not None:
             number("labelled_items", self.labelled_items, int, 1)
         for name, least, most in (
@@ -107,7 +107,7 @@ class FunctionConfig(Config):
             raise EngineError(f"network_{error}") from error
         if self.pool_network and self.teacher in POINTWISE:
             raise EngineError(
-                f"pool_network learns what rows are to rows, and {self.teacher} rates each row by itself; leave it off."
+                f"pool_network learns what samples are to samples, and {self.teacher} rates each alone; leave it off."
             )
 
     def network(self) -> NetworkConfig:

@@ -64,7 +64,7 @@ def take_view(project: Project, names: Sequence[str] | None = ()) -> View:
     """
     rows, sets = project.counts().pool, {target.name: target.rows for target in project.targets()}
     if not rows:
-        raise EngineError(f"The pool of {project.path} is empty. Add rows with add-pool first. Nothing was started.")
+        raise EngineError(f"The pool of {project.path} is empty. Add samples with add-pool first. Nothing was started.")
     unknown = [name for name in names or () if name not in sets]
     if unknown:
         raise EngineError(
@@ -116,7 +116,7 @@ def write_sets(project: Project, folder: JobFolder, view: View, *, groups: str =
             chunks = _chunks(project, "target", each["name"], each["rows"])
             each["groups"] = [str(row.fields.get(groups, "")) for chunk in chunks for row in chunk]
         if not any(name for each in sets for name in each["groups"]):
-            raise EngineError(f"No target row has a field {groups!r} to group by. Name another, or none.")
+            raise EngineError(f"No target sample has a field {groups!r} to group by. Name another, or none.")
     write_json(folder.input / "targets.json", sets)
 
 
@@ -176,4 +176,4 @@ def _chunks(project: Project, role: str, name: str, rows: int) -> Iterator[list[
 
 def _explain(table: TokenTable, name: str, reporter: Reporter) -> None:
     tokens, cut, aside = int(table.lengths.sum()), int(table.truncated.sum()), len(table.problems)
-    reporter.log(f"{name}: {len(table)} rows, {tokens} tokens, {cut} cut to the model's length, {aside} set aside")
+    reporter.log(f"{name}: {len(table)} samples, {tokens} tokens, {cut} cut to the model's length, {aside} set aside")

@@ -42,8 +42,8 @@ class LearntLikeness:
         folder = project.artifacts / run.artifact
         if not has_network(folder):
             raise EngineError(
-                f"The run {run.name!r} learned no network of pool rows on pool rows. Score by the method network with "
-                "pool_network=true, or go by the map. Nothing was selected."
+                f"The run {run.name!r} learned no network of pool samples on pool samples. Score by the method network "
+                "with pool_network=true, or go by the map. Nothing was selected."
             )
         from engine.influence.network.estimate import Estimator  # torch
         from engine.runs.config import ScoreConfig
@@ -60,22 +60,22 @@ class LearntLikeness:
         """The similarities between `rows` V (v,), ascending, and a sentence about them."""
         if len(rows) > MOST_ROWS:
             raise EngineError(
-                f"{len(rows):,} rows are too many for the network's similarities, which are computed for at most "
+                f"{len(rows):,} samples are too many for the network's similarities, which are computed for at most "
                 f"{MOST_ROWS:,}. Choose among a smaller share, or go by the map. Nothing was selected."
             )
         learnt = _Learnt.of(self.estimator, self.inputs, rows, self.usable[rows])
-        how = f"The {len(rows):,} rows are compared by what the run's network says of their influence on each other."
+        how = f"The {len(rows):,} samples are compared by what the run's network says of their influence on each other."
         whole = FunctionKernel(learnt, len(rows), learnt.known, symmetric=True)
         return (_held(whole, reporter) if len(rows) <= DENSE_UP_TO else whole), how
 
     def to_side(self, rows: np.ndarray, role: str, name: str, reporter: Reporter) -> np.ndarray:
         """Always raises `EngineError`: see above."""
-        raise EngineError("The network compares pool rows alone; go by the map for targets and owned data.")
+        raise EngineError("The network compares pool samples alone; go by the map for targets and owned data.")
 
     def absent(self, free: np.ndarray) -> tuple[str, ...]:
         """A sentence about the rows of `free` bool (n,) that cannot be chosen because the network cannot read them."""
         number = int((free & ~self.usable).sum())
-        return (f"{number:,} rows are unknown to the run's network and are not chosen.",) if number else ()
+        return (f"{number:,} samples are unknown to the run's network and are not chosen.",) if number else ()
 
 
 def has_network(folder: Path) -> bool:
@@ -108,7 +108,7 @@ class _Learnt:
         largest = float(among.max())
         if largest <= 0:
             raise EngineError(
-                "By the run's network no row helps any other, so none represents another. Go by the map. "
+                "By the run's network no sample helps any other, so none represents another. Go by the map. "
                 "Nothing was selected."
             )
         return replace(found, largest=largest)

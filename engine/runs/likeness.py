@@ -49,7 +49,7 @@ class Likeness:
         if len(rows) <= DENSE_UP_TO:
             return DenseKernel.of_features(
                 self._features(rows)
-            ), f"All {len(rows):,} rows are compared with each other."
+            ), f"All {len(rows):,} samples are compared with each other."
         near, apart = self._neighbours(_enough(int(self.usable.sum()), len(rows)), reporter)
         k = near.shape[1]
         place = np.full(len(self.usable) + 1, -1, np.int32)  # the last one for -1, no neighbour
@@ -60,7 +60,10 @@ class Likeness:
         index[: len(inside)] = place[near[inside]]
         distance[: len(inside)] = apart[inside]
         kernel = SparseKernel.of_neighbours(index, distance, usable=self.usable[rows])
-        return kernel, f"Each row is compared with its {k} nearest neighbours on the map alone; others count as unlike."
+        return (
+            kernel,
+            f"Each sample is compared with its {k} nearest neighbours on the map alone; others count as unlike.",
+        )
 
     def to_side(self, rows: np.ndarray, role: str, name: str, reporter: Reporter) -> np.ndarray:
         """The best similarity of each of `rows` to a target set or the owned data, float32 (v,)."""
@@ -74,9 +77,11 @@ class Likeness:
         blank = int((free & ~self.usable)[: len(self.found)].sum())
         told = []
         if later:
-            told.append(f"{later:,} rows were added after the map and are not chosen. Run map again to include them.")
+            told.append(
+                f"{later:,} samples were added after the map and are not chosen. Run map again to include them."
+            )
         if blank:
-            told.append(f"{blank:,} rows have no features on the map and are not chosen.")
+            told.append(f"{blank:,} samples have no features on the map and are not chosen.")
         return tuple(told)
 
     def _features(self, rows: np.ndarray) -> np.ndarray:

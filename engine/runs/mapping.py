@@ -69,7 +69,7 @@ def _embed(folder: JobFolder, parts: list[str], reporter: Reporter) -> None:
         each.place.mkdir(parents=True, exist_ok=True)
         kept = write_features(values, each.place / FEATURES_FILE)
         write_json(each.place / RECIPE_FILE, features.recipe)
-        reporter.log(f"{each.phase}: {len(values)} rows of {values.shape[1]}, kept as {kept}")
+        reporter.log(f"{each.phase}: {len(values)} samples of {values.shape[1]}, kept as {kept}")
 
 
 def _sets(folder: JobFolder, parts: list[str]) -> list[_Set]:

@@ -47,7 +47,7 @@ def draw(job: Materials) -> Draw:
     """Who is labelled, by the run's seed: audit rows first, then labelled rows, then items set by set."""
     config, usable = job.config, job.usable
     if not len(usable):
-        raise EngineError("No row of the pool can be scored. Nothing was scored.")
+        raise EngineError("No sample of the pool can be scored. Nothing was scored.")
     audit = audit_rows(usable, config.audit_count(len(usable)), seed=config.seed)
     chosen = choose_rows(job, np.setdiff1d(usable, audit), config.labelled_count(len(usable)))
     rows = np.sort(np.concatenate([audit, chosen]))

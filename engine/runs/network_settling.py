@@ -16,7 +16,7 @@ from engine.runs.network_inputs import Learnt
 from engine.runs.scored import AUDIT, LABELLED, Scored
 from engine.runs.trust import fidelity_values, warnings_of
 
-NOT_READ = "no estimate: the network cannot read this row"
+NOT_READ = "no estimate: the network cannot read this sample"
 
 
 def settle(
@@ -54,7 +54,7 @@ def settle(
     if not whole:
         scored.notes.append(
             f"The teacher scored {len(np.intersect1d(kept, drawn.items))} of the {len(kept)} target items, so labelled "
-            "rows are exact for those alone, and the audit compares them alone."
+            "samples are exact for those alone, and the audit compares them alone."
         )
     scored.problems = _reasons(job, drawn, score, problems)
     return scored

@@ -59,7 +59,7 @@ def refine_scores(
     usable = int((distilled.status > 0).sum())
     k = size_of(config.refine, usable)
     if trust.plain is None or distilled.variance is None:
-        sentence = "nothing was refined: without intervals it is not known which rows are in doubt."
+        sentence = "nothing was refined: without intervals it is not known which samples are in doubt."
         return _described(config, k, [], None, sentence)
     sigma = trust.plain.sigma(distilled.variance).astype(np.float64)
     pool = _Pool(distilled.plain.astype(np.float64), sigma, _known(distilled))
@@ -94,10 +94,10 @@ def refine_scores(
 def _told(rounds: list[Refined], last: Refined | None) -> str:
     count = sum(len(each.measured) for each in rounds)
     if last is None:
-        return "no row was left to measure."
+        return "no sample was left to measure."
     word = "stable" if last.stable else "not yet stable: the budget is spent"
-    said = f"{count:,} rows in {len(rounds)} {'round' if len(rounds) == 1 else 'rounds'} measured exactly"
-    return f"{said}; about {last.expected_errors:.1f} of the chosen rows are expected to be wrong ({word})."
+    said = f"{count:,} samples in {len(rounds)} {'round' if len(rounds) == 1 else 'rounds'} measured exactly"
+    return f"{said}; about {last.expected_errors:.1f} of the chosen samples are expected to be wrong ({word})."
 
 
 def _known(distilled: Distilled) -> np.ndarray:

@@ -54,7 +54,7 @@ class Progress:
     phase: str = ""
     done: int = 0
     total: int = 0
-    unit: str = "rows"
+    unit: str = "samples"
     rate: float | None = None
     eta_s: float | None = None
     device: str = ""
@@ -191,7 +191,7 @@ class FileReporter:
         """Return from waiting to the state running."""
         self._set(state="running", message="")
 
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+    def phase(self, name: str, total: int, unit: str = "samples") -> None:
         """Begin a phase of `total` units; the one before it is closed and its time kept."""
         with self._lock:
             self._close_phase()

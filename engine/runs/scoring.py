@@ -80,7 +80,7 @@ def score_random(rows: int, config: ScoreConfig) -> Scored:
         "roles": np.zeros(rows, np.uint8),
         "loss": np.full(rows, np.nan, np.float32),
     }
-    return Scored(arrays, notes=["Random scores: they say nothing about the rows and serve as the baseline."])
+    return Scored(arrays, notes=["Random scores: they say nothing about the samples and serve as the baseline."])
 
 
 def _score_by_gradients(folder: JobFolder, config: ScoreConfig, ledger: Ledger, reporter: Reporter) -> Scored:
@@ -138,7 +138,7 @@ def _score_by_function(folder: JobFolder, config: ScoreConfig, ledger: Ledger, r
         seen = job.trained_on()
         roles[seen] |= WARM_UP
         if len(seen):
-            scored.notes.append(f"The model was first trained on {len(seen)} rows of the pool; they are marked.")
+            scored.notes.append(f"The model was first trained on {len(seen)} samples of the pool; they are marked.")
     named = [{"name": each.name} for each in job.sets]
     scored.notes[:0] = [*notes, *_honest_notes(folder, config, named)]
     if config.function == "exact":
@@ -160,7 +160,7 @@ def _time(job: Materials, ledger: Ledger) -> None:
 def _refuse_none(pool: TokenTable, usable: np.ndarray) -> None:
     if not len(usable):
         found = "; ".join(sorted(set(pool.problems.values()))[:3])
-        raise EngineError(f"No row of the pool can be scored by this model ({found}). Nothing was scored.")
+        raise EngineError(f"No sample of the pool can be scored by this model ({found}). Nothing was scored.")
 
 
 def _exact(measurer: Measurer, pool: TokenTable, usable: np.ndarray, targets: Targets) -> Scored:
@@ -209,7 +209,7 @@ def _honest_notes(folder: JobFolder, config: ScoreConfig, named: list[dict[str, 
     weights = config.set_weights([s["name"] for s in named])
     if any(weight != 1 for weight in weights.values()):
         said = ", ".join(f"{name} {weight:+g}" for name, weight in weights.items())
-        notes.append(f"Target sets are weighted ({said}); a negative weight counts against a row.")
+        notes.append(f"Target sets are weighted ({said}); a negative weight counts against a sample.")
     return notes
 
 

@@ -67,7 +67,7 @@ def compute_table(
     """
     numbers = np.asarray(rows, dtype=np.int64)
     if shard_rows < 1:
-        raise EngineError(f"A shard needs at least one row, got shard_rows={shard_rows}.")
+        raise EngineError(f"A shard needs at least one sample, got shard_rows={shard_rows}.")
     joined, shards = folder / f"{name}.joined", folder / f"{name}.shards"
     if not (joined / "plan.json").exists():
         shards.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def _agree(plan_path: Path, rows: np.ndarray, name: str) -> int:
     plan = json.loads(plan_path.read_text(encoding="utf-8"))
     if plan["rows"] != _digest(rows):
         raise EngineError(
-            f"{plan_path.parent} holds “{name}” for other rows ({plan['count']} then, {len(rows)} now). "
+            f"{plan_path.parent} holds “{name}” for other samples ({plan['count']} then, {len(rows)} now). "
             "Start a new job instead of resuming this one; its shards were left untouched."
         )
     return int(plan["shard_rows"])
@@ -114,8 +114,8 @@ def _fill(shards: Path, parts: list[np.ndarray], compute: Callable[[np.ndarray],
         for key, values in table.arrays.items():
             if len(values) != len(parts[number]):
                 raise EngineError(
-                    f"Shard {number} of “{shards.stem}”: {key} has {len(values)} rows, expected {len(parts[number])}. "
-                    "Finished shards were left untouched."
+                    f"Shard {number} of “{shards.stem}”: {key} has {len(values)} samples, expected "
+                    f"{len(parts[number])}. Finished shards were left untouched."
                 )
         _write_shard(shards / f"{number:06d}.npz", table)
 

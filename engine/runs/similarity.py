@@ -65,7 +65,7 @@ def selection_features(project: Project, *, rows: int | None = None) -> Selectio
     record = project.latest_map()
     if record is None:
         raise EngineError(
-            "There is no map yet, and rows are compared by its features. Run map first. Nothing was selected."
+            "There is no map yet, and samples are compared by its features. Run map first. Nothing was selected."
         )
     plane = project.artifacts / record.artifact
     recipe = recipe_of(plane)

@@ -96,7 +96,7 @@ def trust_in(distilled: Distilled, *, uniform: np.ndarray, combine: Combination)
         return Trust(None, None, notes=(said,))
     typical = np.isin(distilled.fitted_rows, uniform)
     if typical.sum() < LEAST_ROWS:
-        said = f"{int(typical.sum())} uniform rows are too few to calibrate intervals on."
+        said = f"{int(typical.sum())} uniform samples are too few to calibrate intervals on."
         return Trust(None, None, notes=(said,))
     variance = distilled.fitted_variance[typical]
     comparable = combine(mapped(distilled.rule.left_out, distilled.maps))
@@ -173,7 +173,9 @@ def _interval(measure: Measure) -> list[float] | None:
 def _uncertainty(trust: Trust, judged: Coverage | None) -> dict[str, Any] | None:
     if trust.shown is None or judged is None:
         return None
-    said = "no audit row to judge by" if judged.overall is None else f"{judged.overall:.0%} of {judged.n} audit rows"
+    said = (
+        "no audit sample to judge by" if judged.overall is None else f"{judged.overall:.0%} of {judged.n} audit samples"
+    )
     return {
         "level": judged.level,
         "coverage": judged.overall,
@@ -198,5 +200,5 @@ def warnings_of(report: dict[str, Any], judged: Coverage | None) -> list[str]:
         notes.append("On the audit slice the propagated scores are not distinguishable from chance: do not use them.")
     length = report["length_correlation"]
     if length is not None and abs(length) >= 0.3:
-        notes.append(f"Scores follow the length of a row: Spearman {length:+.2f} on the audit slice.")
+        notes.append(f"Scores follow the length of a sample: Spearman {length:+.2f} on the audit slice.")
     return notes

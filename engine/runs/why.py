@@ -75,7 +75,7 @@ Told = tuple[list[str], list[str]]
 def _inside(chosen: Chosen, at: int, row: int) -> Told:
     reason = chosen.reasons[at]
     if reason == "approved":
-        return ["A person approved it; approved rows are always in."], []
+        return ["A person approved it; approved samples are always in."], []
     causes = [f"It was taken: {reason}."]
     if chosen.order is not None:
         turn = int(np.flatnonzero(chosen.order == row)[0]) + 1
@@ -87,19 +87,19 @@ def _outside(facts: Facts, run: RunRecord, choice: Choice, ground: Ground, chose
     causes: list[str] = []
     remedies: list[str] = []
     if ground.decisions[row] == REJECTED:
-        causes.append("A person rejected it; rejected rows are never in.")
+        causes.append("A person rejected it; rejected samples are never in.")
         return causes, ["Take the rejection back."]
     if not np.isfinite(ground.score[row]):
         late = row >= run.rows
         causes.append("It joined the pool after the run and has no score." if late else "The run gave it no score.")
-        remedies.append("Score the pool again to cover it." if late else "Approve it: approved rows need no score.")
+        remedies.append("Score the pool again to cover it." if late else "Approve it: approved samples need no score.")
     for cause, remedy in (*_guards(facts, run, choice, row), *_filters(facts, choice, row)):
         causes.append(cause)
         remedies.append(remedy)
     if not causes:
         causes, remedies = _cut(facts, choice, ground, chosen, row)
     if ground.decisions[row] != APPROVED and not any("Approve" in text for text in remedies):
-        remedies.append("Approve it: approved rows are always in.")
+        remedies.append("Approve it: approved samples are always in.")
     return causes, remedies
 
 
@@ -137,11 +137,11 @@ def _cut(facts: Facts, choice: Choice, ground: Ground, chosen: Chosen, row: int)
     place = _rank(ground.score, ground.able & np.isfinite(ground.score), row)
     if choice.described.covers:
         causes.append(f"Others added more in their turns. {_represented(facts, chosen, row)}".strip())
-        remedies.append("Ask for more rows.")
+        remedies.append("Ask for more samples.")
         return causes, remedies
     last, said = _last(ground, chosen), choice.strategy in ("top", "weights")
     if not causes and np.isnan(last):
-        causes.append("Approved rows fill all there is room for.")
+        causes.append("Approved samples fill all there is room for.")
     elif not causes or ground.score[row] < last:
         causes.append(
             f"It is number {place:,} by score of those that could be chosen; the lowest score that came in without "
@@ -150,7 +150,7 @@ def _cut(facts: Facts, choice: Choice, ground: Ground, chosen: Chosen, row: int)
             else f"No target sample got to it in its turn; by overall score it is number {place:,}."
         )
     if said and ground.costs is None and not ground.limits.groups:
-        remedies.append(f"Ask for at least {place + _approved_behind(ground, row):,} rows.")
+        remedies.append(f"Ask for at least {place + _approved_behind(ground, row):,} samples.")
     elif not remedies:
         remedies.append("Ask for more.")
     return causes, remedies
@@ -189,7 +189,7 @@ def _represented(facts: Facts, chosen: Chosen, row: int) -> str:
     at = int(taken[0])
     name = facts.project.rows([int(near[at])])[0].id
     return (
-        f"The chosen row {name} is like it (cosine {1 - float(layout.distances[row][at]):.2f} on the map) and "
+        f"The chosen sample {name} is like it (cosine {1 - float(layout.distances[row][at]):.2f} on the map) and "
         f"represents it; {len(taken)} of its {int((near >= 0).sum())} nearest are in."
     )
 
@@ -210,7 +210,7 @@ def _full(ground: Ground, chosen: Chosen, row: int) -> list[tuple[str, int, int,
             continue
         group, inside = ground.limits.groups[at], chosen.rows[member[chosen.rows] == at]
         if group.most != NONE and len(inside) + 1 > group.most:
-            found.append((group.name, len(inside), group.most, "rows"))
+            found.append((group.name, len(inside), group.most, "samples"))
         elif group.most_cost != NONE and int(costs[inside].sum() + costs[row]) > group.most_cost:
             found.append((group.name, int(costs[inside].sum()), group.most_cost, ground.budget.unit))
     return found

@@ -40,4 +40,4 @@ def sentence(found: WithinGroups | None, *, field: str = FIELD) -> str:
         for name, measure in found.groups.items()
         if measure.value is not None
     )
-    return f"Within each {field}, Spearman {found.mean.value:.2f} on average over audit rows: {each}."
+    return f"Within each {field}, Spearman {found.mean.value:.2f} on average over audit samples: {each}."

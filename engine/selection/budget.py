@@ -29,8 +29,8 @@ class Budget:
 
     @property
     def said(self) -> str:
-        """The budget in words: "500 rows"."""
-        return f"{self.amount:,} {self.unit}"
+        """The budget in words: "500 samples"."""
+        return f"{self.amount:,} {'samples' if self.unit == 'rows' else self.unit}"
 
 
 def unit_of(text: str) -> Unit:
@@ -39,8 +39,8 @@ def unit_of(text: str) -> Unit:
     if found is None:
         if re.fullmatch(r"[0-9][0-9_,]*|[0-9]+(\.[0-9]+)?\s*%", str(text).strip()) is None:
             raise EngineError(
-                f"size is {text!r}: write a number of rows such as 500, a share such as 10%, or what the rows may hold "
-                "together, such as 200k tokens (short: 200000t) or 80k words. Nothing was selected."
+                f"size is {text!r}: write a number of samples such as 500, a share such as 10%, or what the samples "
+                "may hold together, such as 200k tokens (short: 200000t) or 80k words. Nothing was selected."
             )
         return "rows"
     return "tokens" if found[3].startswith("t") else "words"

@@ -34,7 +34,7 @@ def eligible(decisions: np.ndarray, *, scorable: np.ndarray, barred: np.ndarray 
     """
     shapes = {np.shape(a) for a in (decisions, scorable, barred) if a is not None}
     if len(shapes) != 1 or np.ndim(decisions) != 1:
-        raise EngineError(f"Decisions and scores must have one entry per pool row, got shapes {sorted(shapes)}.")
+        raise EngineError(f"Decisions and scores must have one entry per pool sample, got shapes {sorted(shapes)}.")
     approved = np.asarray(decisions) == APPROVED
     out = ~np.asarray(scorable, bool)
     if barred is not None:

@@ -120,8 +120,8 @@ class _Picking:
         self.wanted = k - len(given)
         if len(np.unique(given)) != len(given) or not 0 <= self.wanted <= len(self.left):
             raise EngineError(
-                f"{k:,} rows were asked for: {len(given):,} are put in (each once) and {len(self.left):,} others can "
-                "be chosen. Nothing was selected."
+                f"{k:,} samples were asked for: {len(given):,} are put in (each once) and {len(self.left):,} others "
+                "can be chosen. Nothing was selected."
             )
         self.objective, self.reporter, self.account = objective, reporter, account
         self.order: list[int] = []

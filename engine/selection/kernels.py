@@ -73,8 +73,8 @@ class DenseKernel:
         n = len(unit)
         if n > DENSE_ROWS:
             raise EngineError(
-                f"{n:,} rows would need {4 * n * n / 1e9:.0f} GB of similarities; at most {DENSE_ROWS:,} rows are held "
-                "densely. Use a sparse kernel of nearest neighbours; nothing was computed."
+                f"{n:,} samples would need {4 * n * n / 1e9:.0f} GB of similarities; at most {DENSE_ROWS:,} samples "
+                "are held densely. Use a sparse kernel of nearest neighbours; nothing was computed."
             )
         across = np.empty((n, n), np.float32)
         for part in parts(n, max(1, ENTRIES // max(n, 1))):
@@ -89,7 +89,7 @@ class DenseKernel:
         """The similarities s_ij = `matrix`[i, j] (n, n) as they are. Raises `EngineError` unless finite and ≥ 0."""
         given = np.asarray(matrix)
         if given.ndim != 2 or given.shape[0] != given.shape[1]:
-            raise EngineError(f"Similarities between all rows are needed, (n, n); got shape {given.shape}.")
+            raise EngineError(f"Similarities between all samples are needed, (n, n); got shape {given.shape}.")
         across = np.ascontiguousarray(checked(given).T)
         return cls(across, np.ones(len(across), bool), bool(np.allclose(across, across.T, rtol=0, atol=_SYMMETRY)))
 
@@ -143,7 +143,7 @@ class SparseKernel:
         _check_neighbours(index, distance)
         known = _listing(index) if usable is None else np.asarray(usable, bool)
         if known.shape != (len(index),):
-            raise EngineError(f"One flag per row is needed for usable rows, got shape {known.shape}.")
+            raise EngineError(f"One flag per sample is needed for usable samples, got shape {known.shape}.")
         lists = _lists(index, distance, known)
         both = lists.maximum(lists.T.tocsr()).tocsr()
         both.sort_indices()
@@ -240,7 +240,7 @@ class FunctionKernel:
             got = np.asarray(self.block(*asked))
             if got.shape != (len(asked[0]), len(asked[1])):
                 raise EngineError(
-                    f"The similarities of {len(asked[0])} rows and {len(asked[1])} columns came back with shape "
+                    f"The similarities of {len(asked[0])} samples and {len(asked[1])} columns came back with shape "
                     f"{got.shape}. Nothing was selected."
                 )
             values[np.ix_(beside, below)] = checked(got).T

@@ -85,8 +85,8 @@ def mutual_information(
     cap = cap if represented is None else np.where(represented, cap, np.float32(0))
     if not (cap > 0).any():
         raise EngineError(
-            "No represented row resembles the target at all (it may be empty), so every choice would be worth nothing. "
-            "Give target rows with features, or choose by facility location; nothing was selected."
+            "No represented sample resembles the target at all (it may be empty), so every choice would be worth "
+            "nothing. Give target samples with features, or choose by facility location; nothing was selected."
         )
     return Coverage(kernel, floor=np.zeros(len(kernel), np.float32), cap=cap)
 
@@ -106,7 +106,7 @@ class GraphCut:
     def __init__(self, kernel: Kernel, *, cut: float = 2.0, represented: np.ndarray | None = None) -> None:
         if not (np.isfinite(cut) and cut >= 2):
             raise EngineError(
-                f"Graph cut got {cut} as its weight of coverage: expected at least 2, below which rows can be worth "
+                f"Graph cut got {cut} as its weight of coverage: expected at least 2, below which samples can be worth "
                 "less than nothing and the greedy choice has no guarantee. Nothing was selected."
             )
         if not kernel.symmetric:
@@ -154,7 +154,7 @@ class Diverse:
         if not 0 <= tradeoff <= 1:
             raise EngineError(f"The tradeoff between score and coverage must be from 0 to 1, got {tradeoff}.")
         if np.shape(quality) != (len(kernel),):
-            raise EngineError(f"One score per row is needed ({len(kernel)}), got shape {np.shape(quality)}.")
+            raise EngineError(f"One score per sample is needed ({len(kernel)}), got shape {np.shape(quality)}.")
         self.coverage = facility_location(kernel, represented=represented)
         most = float(kernel.strongest()[slice(None) if represented is None else represented].sum(dtype=np.float64))
         self.per_row = tradeoff / most if most > 0 else 0.0
@@ -197,7 +197,7 @@ def _scaled(kernel: Kernel, best: np.ndarray, factor: float, name: str) -> np.nd
     values = np.asarray(best, np.float64)
     if values.shape != (len(kernel),) or not np.isfinite(values).all() or values.min(initial=0) < 0:
         raise EngineError(
-            f"One similarity per row is needed ({len(kernel)}), finite and not negative; got shape {values.shape} with "
-            f"values from {values.min(initial=np.inf)} to {values.max(initial=-np.inf)}. Nothing was selected."
+            f"One similarity per sample is needed ({len(kernel)}), finite and not negative; got shape {values.shape} "
+            f"with values from {values.min(initial=np.inf)} to {values.max(initial=-np.inf)}. Nothing was selected."
         )
     return (factor * values).astype(np.float32)

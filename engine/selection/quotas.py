@@ -44,7 +44,7 @@ class Quota:
         share = _SHARE.fullmatch(self.amount.strip())
         if not share and not _ROWS.fullmatch(self.amount.strip()):
             raise EngineError(
-                f"The quota {self.said} is not readable: write rows such as 50, or a share such as 30%. "
+                f"The quota {self.said} is not readable: write samples such as 50, or a share such as 30%. "
                 "Nothing was selected."
             )
         if share and _parts(share)[0] > _parts(share)[1]:
@@ -175,7 +175,7 @@ def _values(quota: Quota, names: list[str]) -> list[str]:
         return [names[int(quota.value)]]
     some = ", ".join(names[:8]) + (f" and {len(names) - 8:,} more" if len(names) > 8 else "")
     raise EngineError(
-        f"The quota {quota.said} names a value that no row has; {quota.column} has: {some or 'no value'}. "
+        f"The quota {quota.said} names a value that no sample has; {quota.column} has: {some or 'no value'}. "
         "Nothing was selected."
     )
 

@@ -56,7 +56,7 @@ def check_inside(budget: int, limits: Limits, inside: np.ndarray, costs: np.ndar
     if spent > budget:
         held = "" if costs is None else f" and hold {spent:,}"
         raise EngineError(
-            f"{len(inside):,} rows are approved{held}, more than the {budget:,} asked for, and approved rows are "
+            f"{len(inside):,} samples are approved{held}, more than the {budget:,} asked for, and approved samples are "
             f"always in. Ask for at least {spent} or take approvals back. {_UNTOUCHED}"
         )
     rows = limits.counts(inside)
@@ -175,7 +175,7 @@ def _check_total(budget: int, limits: Limits, inside: np.ndarray, held: np.ndarr
     if spent > budget:
         rounded = len(limits.member) > 1 or any(group.least_cost for group in limits.groups)
         several = " (at the least that was found)" if rounded else ""
-        approved = f" and the {len(inside):,} approved rows" if len(inside) else ""
+        approved = f" and the {len(inside):,} approved samples" if len(inside) else ""
         raise EngineError(
             f"The minimums{approved} need {spent:,}{several}, {spent - budget:,} more than the budget of {budget:,}. "
             f"Raise the budget or ask for less. {_UNTOUCHED}"

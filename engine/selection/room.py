@@ -21,7 +21,7 @@ class Room:
     budget: int
     limits: Limits
     costs: np.ndarray | None = None
-    unit: str = "rows"
+    unit: str = "samples"
 
     @property
     def exact(self) -> bool:
@@ -61,20 +61,20 @@ class Room:
         """Raise `EngineError` where `count` rows, approved ones with them, are too few; `there` could be chosen."""
         if count == 0:
             raise EngineError(
-                f"None of the {there:,} rows that can be selected fits: the budget is {self.budget:,} {self.unit}. "
+                f"None of the {there:,} samples that can be selected fits: the budget is {self.budget:,} {self.unit}. "
                 "Raise the budget or the caps; nothing was selected."
             )
         if not self.short(count):
             return
         if count < min(there, self.budget):
             raise EngineError(
-                f"{self.budget:,} rows were asked for, but the caps leave room for only {count:,} of the {there:,} "
+                f"{self.budget:,} samples were asked for, but the caps leave room for only {count:,} of the {there:,} "
                 f"that can be selected, {self.budget - count:,} too few. Ask for fewer or widen a cap; nothing was "
                 "selected."
             )
         raise EngineError(
-            f"{self.budget:,} rows were asked for, but only {there:,} can be selected: the others are rejected, left "
-            f"out or without a score. Ask for at most {there}; nothing was selected."
+            f"{self.budget:,} samples were asked for, but only {there:,} can be selected: the others are rejected, "
+            f"left out or without a score. Ask for at most {there}; nothing was selected."
         )
 
 

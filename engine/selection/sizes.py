@@ -16,18 +16,18 @@ def size_of(text: str, usable: int) -> int:
     """
     asked = str(text).strip()
     if usable < 1:
-        raise EngineError("The pool has no usable row to select from. Add a file first; nothing was selected.")
+        raise EngineError("The pool has no usable sample to select from. Add a file first; nothing was selected.")
     share, count = _SHARE.fullmatch(asked), _COUNT.fullmatch(asked)
     if share:
         size = _share_of(share[1], usable)
     elif count:
         size = int(re.sub("[_,]", "", asked))
     else:
-        raise EngineError(f"{text!r} is no size: write a number of rows such as 500, or a share such as 10%.")
+        raise EngineError(f"{text!r} is no size: write a number of samples such as 500, or a share such as 10%.")
     if size < 1:
-        raise EngineError(f"{text!r} selects nothing: ask for at least one row.")
+        raise EngineError(f"{text!r} selects nothing: ask for at least one sample.")
     if size > usable:
-        raise EngineError(f"{text!r} asks for more than the {usable:,} usable rows. Ask for at most {usable}.")
+        raise EngineError(f"{text!r} asks for more than the {usable:,} usable samples. Ask for at most {usable}.")
     return size
 
 

@@ -44,7 +44,7 @@ def select_top(score: np.ndarray, k: int | Room, *, include: Rows = None, exclud
     """
     values = np.asarray(score)
     if values.ndim != 1:
-        raise EngineError(f"One score per row is needed, got shape {values.shape}.")
+        raise EngineError(f"One score per sample is needed, got shape {values.shape}.")
     inside, free = masks_of(values.shape[0], k, include, exclude)
     candidates = np.flatnonzero(free & ~np.isnan(values))
     if isinstance(k, Room):
@@ -81,7 +81,7 @@ def select_round_robin(
     """
     values = np.asarray(matrix)
     if values.ndim != 2 or values.shape[1] < 1:
-        raise EngineError(f"One score per row and target is needed, got shape {values.shape}.")
+        raise EngineError(f"One score per sample and target is needed, got shape {values.shape}.")
     titles = names or [f"target {j + 1}" for j in range(values.shape[1])]
     if len(titles) != values.shape[1]:
         raise EngineError(f"{len(titles)} target names were given for {values.shape[1]} columns.")
@@ -215,11 +215,13 @@ def _sortable(score: np.ndarray) -> np.ndarray:
 def masks_of(n: int, k: int | Room, include: Rows, exclude: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Included rows, ascending, and the mask bool (n,) of rows a strategy may take."""
     if not isinstance(k, Room) and k < 1:
-        raise EngineError(f"{k} rows were asked for; ask for at least one.")
+        raise EngineError(f"{k} samples were asked for; ask for at least one.")
     inside, outside = _mask(n, include), _mask(n, exclude)
     both = int((inside & outside).sum())
     if both:
-        raise EngineError(f"{both:,} rows are to be included and excluded at once. Decide which; nothing was selected.")
+        raise EngineError(
+            f"{both:,} samples are to be included and excluded at once. Decide which; nothing was selected."
+        )
     return np.flatnonzero(inside), ~inside & ~outside
 
 
@@ -229,10 +231,10 @@ def _mask(n: int, rows: Rows) -> np.ndarray:
     given = np.asarray(rows)
     if given.dtype == bool:
         if given.shape != (n,):
-            raise EngineError(f"A mask over {n:,} rows is needed, got shape {given.shape}.")
+            raise EngineError(f"A mask over {n:,} samples is needed, got shape {given.shape}.")
         return given
     if given.size and (not np.issubdtype(given.dtype, np.integer) or given.min() < 0 or given.max() >= n):
-        raise EngineError(f"Row numbers from 0 to {n - 1} are needed to include or exclude rows.")
+        raise EngineError(f"Sample numbers from 0 to {n - 1} are needed to include or exclude samples.")
     mask = np.zeros(n, bool)
     mask[given.astype(np.int64)] = True
     return mask
@@ -242,13 +244,13 @@ def wanted_of(k: int, inside: np.ndarray, candidates: int, *, lacking: str = "a 
     """How many rows a strategy has to find; rows that are no candidates are without what is `lacking`."""
     if len(inside) > k:
         raise EngineError(
-            f"{len(inside):,} rows are approved, more than the {k:,} asked for, and approved rows are always in. "
+            f"{len(inside):,} samples are approved, more than the {k:,} asked for, and approved samples are always in. "
             f"Ask for at least {len(inside)} or take approvals back; nothing was selected."
         )
     wanted = k - len(inside)
     if wanted > candidates:
         raise EngineError(
-            f"{k:,} rows were asked for, but only {len(inside) + candidates:,} can be selected: the others are "
+            f"{k:,} samples were asked for, but only {len(inside) + candidates:,} can be selected: the others are "
             f"rejected, left out or without {lacking}. "
             f"Ask for at most {len(inside) + candidates}; nothing was selected."
         )

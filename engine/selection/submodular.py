@@ -91,8 +91,8 @@ def select_submodular(
     shown = None if represented is None else _row_values(represented, len(kernel)).astype(bool)
     if strategy == "graph-cut" and shown is not None and not shown[np.concatenate([inside, candidates])].all():
         raise EngineError(
-            "Graph cut needs all rows that may be chosen to be represented, or adding a row could make the choice "
-            "worth less. Exclude the others; nothing was selected."
+            "Graph cut needs all samples that may be chosen to be represented, or adding a sample could make the "
+            "choice worth less. Exclude the others; nothing was selected."
         )
     asked = _Asked(kernel, expected, shown, own, eta, nu, cut, tradeoff)
     lazily = greedy == "lazy" or (greedy == "auto" and len(candidates) <= LAZY_UP_TO)
@@ -185,20 +185,20 @@ def _notes(picks: Picks, kernel: Kernel) -> tuple[str, ...]:
     idle, blank = int((picks.gains <= 0).sum()), int((~kernel.usable).sum())
     notes = []
     if idle:
-        notes.append(f"{idle:,} of the {len(picks.gains):,} rows added nothing: fewer would do as well.")
+        notes.append(f"{idle:,} of the {len(picks.gains):,} samples added nothing: fewer would do as well.")
     if blank:
-        notes.append(f"{blank:,} rows are without features; no other row represents them.")
+        notes.append(f"{blank:,} samples are without features; no other sample represents them.")
     return tuple(notes)
 
 
 def _lazy_note() -> str:
-    return "Lazy greedy: what is gained is at least 1 − 1/e (63 %) of what the best rows would gain."
+    return "Lazy greedy: what is gained is at least 1 − 1/e (63 %) of what the best samples would gain."
 
 
 def _stochastic_note(size: int, epsilon: float) -> str:
     return (
         f"Stochastic greedy, {size:,} random candidates a pick: what is gained is at least 1 − 1/e − {epsilon:g} "
-        f"({100 * (1 - np.exp(-1) - epsilon):.0f} %) of what the best rows would gain, on average."
+        f"({100 * (1 - np.exp(-1) - epsilon):.0f} %) of what the best samples would gain, on average."
     )
 
 
@@ -222,5 +222,5 @@ def _own(strategy: str, arrays: dict[str, np.ndarray | None]) -> np.ndarray:
 def _row_values(values: np.ndarray, n: int) -> np.ndarray:
     given = np.asarray(values)
     if given.shape != (n,):
-        raise EngineError(f"One value per row is needed ({n:,}), got shape {given.shape}. Nothing was selected.")
+        raise EngineError(f"One value per sample is needed ({n:,}), got shape {given.shape}. Nothing was selected.")
     return given

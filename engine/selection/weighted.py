@@ -40,9 +40,9 @@ def select_weights(
     """
     values = np.asarray(score, dtype=np.float64)
     if values.ndim != 1:
-        raise EngineError(f"One score per row is needed, got shape {values.shape}.")
+        raise EngineError(f"One score per sample is needed, got shape {values.shape}.")
     if curvature is not None and len(curvature) != len(values):
-        raise EngineError(f"The curvature is over {len(curvature)} rows and the scores over {len(values)}.")
+        raise EngineError(f"The curvature is over {len(curvature)} samples and the scores over {len(values)}.")
     inside, free = masks_of(len(values), k, include, exclude)
     known = free & ~np.isnan(values) & (True if curvature is None else curvature.usable)
     if isinstance(k, Room):
@@ -84,7 +84,7 @@ def _in_room(
     notes = tuple(note for note in found.notes if "without a score" not in note)
     if not np.array_equal(among[found.rows], np.sort(picked)):
         found = _all_weighted(values, chosen, inside, k, found.lam, curvature, eta)
-        notes = ("Quotas and budget decide which rows are in: λ is the smallest tried at which all of them weigh.",)
+        notes = ("Quotas and budget decide which samples are in: λ is the smallest tried at which all of them weigh.",)
         among = np.flatnonzero(chosen)
     weights = exported_weights(found.weights, found.rows)
     reasons = [f"weight {weight:.3g}" for weight in weights]

@@ -35,7 +35,7 @@ class ChosenTexts:
         self._files = con.execute(query).fetchall()
         size = sum(usable for *_, usable in self._files)
         if len(rows) and (rows[0] < 0 or rows[-1] >= size):
-            raise EngineError(f"Row {max(rows[-1], -rows[0])} does not exist: the pool has {size:,} usable rows.")
+            raise EngineError(f"Sample {max(rows[-1], -rows[0])} does not exist: the pool has {size:,} usable samples.")
         clashing = f"SELECT DISTINCT s.own_id FROM {_CHOSEN} {_CLASH} WHERE s.set_id = ? AND c.own_id IS NOT NULL"
         firsts = f"SELECT d.row, d.first_row FROM duplicates d JOIN {_WANTED} w ON w.row = d.row WHERE d.set_id = ?"
         with _registered(con, rows):

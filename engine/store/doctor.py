@@ -109,7 +109,9 @@ def _texts(project: Project, con: duckdb.DuckDBPyConnection) -> Iterator[Finding
     named = reading.texts(con)
     for name, rows in named.items():
         if not is_whole(project.artifacts / name, rows):
-            yield Finding("damage", f"artifacts/{name}", f"the texts of {rows:,} rows are not whole: restore a backup")
+            yield Finding(
+                "damage", f"artifacts/{name}", f"the texts of {rows:,} samples are not whole: restore a backup"
+            )
     for folder in sorted(project.artifacts.glob(f"{STAGE}-*")):
         if folder.name not in named and (folder / MANIFEST).is_file():
             where = f"artifacts/{folder.name}"
@@ -125,9 +127,9 @@ def _counts(con: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
         GROUP BY f.file_id, f.name, f.usable, f.first_row ORDER BY f.file_id"""
     for name, usable, stored, low, high, first_row, distinct in con.execute(query).fetchall():
         if (stored, distinct, low, high) != (usable, usable, first_row, first_row + usable - 1):
-            yield Finding("damage", name, f"{usable:,} rows were added, {stored:,} are there: restore a backup")
+            yield Finding("damage", name, f"{usable:,} samples were added, {stored:,} are there: restore a backup")
     lost = first(con, "SELECT count(*) FROM samples WHERE file_id NOT IN (SELECT file_id FROM files)")
     if lost and lost[0]:
-        yield Finding("damage", "project.duckdb", f"{lost[0]:,} rows belong to no file: restore a backup")
+        yield Finding("damage", "project.duckdb", f"{lost[0]:,} samples belong to no file: restore a backup")
     if (current(con) != replay(con)).any():
         yield Finding("damage", "project.duckdb", "the decisions in force are not those of their log: restore a backup")

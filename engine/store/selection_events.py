@@ -106,7 +106,7 @@ def _check(known: Sequence[Event], kind: Kind, title: str, note: str) -> None:
     if kind == "proposed" and state == "returned" and not note.strip():
         raise EngineError(
             f"Selection {title} was returned by {known[-1].by}: “{known[-1].note}”. Answer that in a note to propose "
-            "the same rows again, or save a new version. It was left as it is."
+            "the same samples again, or save a new version. It was left as it is."
         )
 
 

@@ -143,7 +143,7 @@ def happen(
     rejected = int((decisions.current(con)[selection.rows] == decisions.REJECT).sum())
     if rejected and kind != "returned":
         raise EngineError(
-            f"Selection {title} holds {rejected:,} rows that were rejected since it was saved. "
+            f"Selection {title} holds {rejected:,} samples that were rejected since it was saved. "
             f"Select again and {verb} the new version; nothing was {kind}."
         )
     return get(con, selection.name, selection.version)
@@ -213,12 +213,14 @@ def _checked(
     pool = reading.size(con, "pool", "")
     if numbers[0] < 0 or numbers[-1] >= pool:
         wrong = numbers[0] if numbers[0] < 0 else numbers[-1]
-        raise EngineError(f"Row {wrong} does not exist: the pool has {pool:,} usable rows. Nothing was saved.")
+        raise EngineError(f"Sample {wrong} does not exist: the pool has {pool:,} usable samples. Nothing was saved.")
     if len(np.unique(numbers)) < len(numbers):
-        raise EngineError("A selection names each row once; some were repeated. Nothing was saved.")
+        raise EngineError("A selection names each sample once; some were repeated. Nothing was saved.")
     rejected = int((decisions.current(con)[numbers] == decisions.REJECT).sum())
     if rejected:
-        raise EngineError(f"{rejected:,} of the rows are rejected; a selection never holds those. Nothing was saved.")
+        raise EngineError(
+            f"{rejected:,} of the samples are rejected; a selection never holds those. Nothing was saved."
+        )
     return numbers, _checked_weights(weights, order)
 
 
@@ -227,7 +229,7 @@ def _checked_weights(weights: Sequence[float] | np.ndarray | None, order: np.nda
         return None
     values = np.asarray(weights, np.float32)
     if values.shape != order.shape or not np.isfinite(values).all() or (values < 0).any():
-        raise EngineError("Weights are finite numbers, none negative, one per row. Nothing was saved.")
+        raise EngineError("Weights are finite numbers, none negative, one per sample. Nothing was saved.")
     return values[order]
 
 
@@ -239,7 +241,7 @@ def _checked_order(rows: np.ndarray, order: np.ndarray | None, gains: np.ndarray
     at = np.argsort(taken) if taken.shape == rows.shape else np.zeros(0, np.int64)
     if gained.shape != rows.shape or not np.array_equal(taken[at], rows) or not np.isfinite(gained).all():
         raise EngineError(
-            "The order of a selection names each of its rows once, with a finite gain for each. Nothing was saved."
+            "The order of a selection names each of its samples once, with a finite gain for each. Nothing was saved."
         )
     return at.astype(np.int32), gained[at].astype(np.float64)
 
@@ -250,7 +252,7 @@ def _checked_reasons(rows: Sequence[int] | np.ndarray, reasons: Sequence[str] | 
         return None
     if len(reasons) != len(rows) or not all(isinstance(reason, str) for reason in reasons):
         raise EngineError(
-            f"Reasons are texts, one per row: got {len(reasons):,} for {len(rows):,} rows. Nothing was saved."
+            f"Reasons are texts, one per sample: got {len(reasons):,} for {len(rows):,} samples. Nothing was saved."
         )
     return pa.array(reasons, pa.string()).take(pa.array(np.argsort(np.asarray(rows), kind="stable")))
 

@@ -181,7 +181,7 @@ def _samples(project: Project, chosen: Selection) -> None:
     rows = chosen.rows if chosen.order is None else chosen.order
     part = rows[paged.part("approval_rows", len(rows), owner=(str(project.path), chosen.name, chosen.version))]
     at = chosen.rows.searchsorted(part)
-    further: dict[str, list[Any]] = {"Pool row": part.tolist()}
+    further: dict[str, list[Any]] = {"Sample number": part.tolist()}
     if chosen.reasons is not None:
         further["Why"] = [shorten(str(reason), 80) for reason in chosen.reasons[at]]
     if chosen.weights is not None:

@@ -14,10 +14,10 @@ class BarReporter:
 
     def __init__(self) -> None:
         self._place = st.empty()
-        self._name, self._total, self._done, self._unit = "", 0, 0, "rows"
+        self._name, self._total, self._done, self._unit = "", 0, 0, "samples"
         self._shown = 0.0
 
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+    def phase(self, name: str, total: int, unit: str = "samples") -> None:
         """Begin a phase."""
         self._name, self._total, self._done, self._unit = name, total, 0, unit
         self._show(always=True)

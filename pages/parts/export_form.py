@@ -141,9 +141,9 @@ def _parts(project: Project) -> dict[str, Any]:
         settings |= _split(project)
     if several:
         left, right, _ = st.columns(3)
-        by = left.segmented_control("At most", ("rows", "megabytes"), default="rows", key="export_shard_by") or "rows"
-        if by == "rows":
-            settings["shard_rows"] = right.number_input("Rows in a file", 1, value=50_000, key="export_shard_rows")
+        by = left.segmented_control("At most", ("samples", "megabytes"), default="samples", key="export_shard_by")
+        if by != "megabytes":
+            settings["shard_rows"] = right.number_input("Samples in a file", 1, value=50_000, key="export_shard_rows")
         else:
             settings["shard_mb"] = right.number_input("Megabytes in a file", 0.1, value=500.0, key="export_shard_mb")
     return settings

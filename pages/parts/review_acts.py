@@ -133,7 +133,7 @@ def _decide(project: Project, press: Press) -> None:
 def _code(project: Project, row: int) -> str:
     codes = project.decisions()
     if not 0 <= row < len(codes):
-        raise EngineError(f"Row {row} does not exist. Nothing was recorded.")
+        raise EngineError(f"Sample {row} does not exist. Nothing was recorded.")
     return next(name for name, code in DECISIONS.items() if code == codes[row])
 
 

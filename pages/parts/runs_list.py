@@ -108,6 +108,6 @@ def _problems(view: View) -> None:
         return
     details = st.expander(f"Samples without a score ({len(problems):,})", key="run_problems", on_change="rerun")
     if details.open:
-        shown = [{"Pool row": int(row), "Reason": reason} for row, reason in list(problems.items())[:1000]]
+        shown = [{"Sample number": int(row), "Reason": reason} for row, reason in list(problems.items())[:1000]]
         with details:
             table(shown)

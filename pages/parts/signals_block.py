@@ -37,7 +37,7 @@ def block(project: Project) -> None:
             empty(
                 "The pool was not checked yet",
                 "Looks for copies, leaked target and held-out items, empty or cut answers, refusals, boilerplate, "
-                "personal data, languages and licences. It needs no model: a million rows take about ten minutes.",
+                "personal data, languages and licences. It needs no model: a million samples take about ten minutes.",
             )
             _check("Check the pool", running)
         return

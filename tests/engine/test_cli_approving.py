@@ -63,7 +63,7 @@ def test_the_sheet_and_what_changed_are_told_to_scripts(project: str, capsys: py
     assert told["settings"] == [{"name": "size", "before": None, "after": "2"}]
     assert main(["sheet", project, "best", "--version", "1"]) == 0
     shown = capsys.readouterr().out
-    assert "2 of 6 rows" in shown
+    assert "2 of 6 samples" in shown
     assert "names no run" in shown
 
 

@@ -68,7 +68,7 @@ def test_a_covering_strategy_says_what_was_gained(
     shown = capsys.readouterr()
     assert shown.out == "s\n"
     assert len([line for line in shown.err.splitlines() if "further ones add" in line or "as the others" in line]) == 1
-    assert "Represented are 24 of 30 rows: the best 80% by score." in shown.err
+    assert "Represented are 24 of 30 samples: the best 80% by score." in shown.err
     kept = Project.open(project).selection("s")
     assert (len(kept.order), kept.spec["strategy"], kept.spec["among"]) == (10, strategy, "80%")
 
@@ -103,7 +103,7 @@ def test_settings_without_a_meaning_are_wrong_usage(
         (("--strategy", "conditional-gain"), "There is no owned data. Add some with add-owned first."),
         (("--strategy", "mutual-information"), "has no target to cover. Name target sets"),
         (("--strategy", "mutual-information", "--targets", "A"), "There is no target set 'A'"),
-        (("--strategy", "diverse", "--kernel", "network"), "learned no network of pool rows on pool rows"),
+        (("--strategy", "diverse", "--kernel", "network"), "learned no network of pool samples on pool samples"),
     ],
 )
 def test_what_is_missing_is_one_line(

@@ -75,6 +75,6 @@ def test_the_verdict_goes_by_the_lower_end(value: float, interval: Any, kind: st
 
 
 def test_an_undefined_fidelity_is_never_shown_as_a_number() -> None:
-    undefined = trust.measure(None, None, "2 rows are too few")
+    undefined = trust.measure(None, None, "2 samples are too few")
     assert fidelity.shown(undefined) == "–"
     assert trust.of_figure(undefined)[0] == "warning"

@@ -33,7 +33,7 @@ from engine.models.loading import LanguageModel
 from engine.models.table import Encoded, TokenTable
 from engine.progress import Reporter, Silent
 
-_NOT_FINITE = "not finite: the model's value for this row is NaN or infinite"
+_NOT_FINITE = "not finite: the model's value for this sample is NaN or infinite"
 
 
 def distances(logits: Tensor, where: Predictions) -> Tensor:

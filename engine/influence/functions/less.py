@@ -125,7 +125,7 @@ class Less:
             *self._warm_up.notes,
             f"LESS at {len(self._weights)} checkpoints, which count by their epochs' mean learning rates: {weights}.",
             f"Gradients in {whole:,} adapter weights{'' if kept == whole else f', projected to {kept:,}'}; "
-            "pool rows by Adam's step, items by the plain gradient, both of unit length.",
+            "pool samples by Adam's step, items by the plain gradient, both of unit length.",
             f"The adapters have seen {len(self._warm_up.rows)} rows of the pool in their warm-up.",
         )
 
@@ -237,7 +237,7 @@ class _Shared:
     def __init__(self, reporter: Reporter, times: int | None) -> None:
         self._reporter, self._times, self._done = reporter, times, 0
 
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+    def phase(self, name: str, total: int, unit: str = "samples") -> None:
         """Stay in the caller's phase."""
 
     def advance(self, n: int) -> None:

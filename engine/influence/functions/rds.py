@@ -26,7 +26,7 @@ class Rds:
     def __init__(self, lm: LanguageModel, pool: TokenTable, items: TokenTable, *, batch_tokens: int = 1024) -> None:
         self.lm, self.pool, self.items, self.batch_tokens = lm, pool, items, batch_tokens
         self.passes = Passes()
-        self.notes: tuple[str, ...] = ("Cosines of pooled last hidden states (RDS+): one forward pass a row.",)
+        self.notes: tuple[str, ...] = ("Cosines of pooled last hidden states (RDS+): one forward pass a sample.",)
         self._embed = HiddenStates(lm)
         self._kept: tuple[np.ndarray, dict[int, str]] | None = None
 

@@ -76,7 +76,7 @@ def model_level(scores: Sequence[np.ndarray], weights: Sequence[float]) -> np.nd
     if len(scores) != len(weights) or len(shapes) != 1:
         raise EngineError(
             f"{len(scores)} models' scores of shapes {sorted(shapes)} and {len(weights)} weights were given; every "
-            "model needs scores of the same rows and one weight. Nothing was joined."
+            "model needs scores of the same samples and one weight. Nothing was joined."
         )
     w = np.asarray(weights, dtype=np.float64)
     if not (np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
@@ -146,10 +146,10 @@ class SelectIt:
         ]
         if self._cut:
             notes.append(
-                f"{len(self._cut)} rows cut to {self._limit} tokens: prompt from the left, then response at its end"
+                f"{len(self._cut)} samples cut to {self._limit} tokens: prompt from the left, then response at its end"
             )
         if self._spelt:
-            notes.append(f"{len(self._spelt)} rows spell a special token or a mark: a space put in, read as text")
+            notes.append(f"{len(self._spelt)} samples spell a special token or a mark: a space put in, read as text")
         return tuple(notes)
 
     def __call__(
@@ -211,7 +211,7 @@ class _ByRow:
         self._reporter = reporter
         self._waiting = 0
 
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+    def phase(self, name: str, total: int, unit: str = "samples") -> None:
         self._reporter.phase(name, total, unit)
 
     def advance(self, n: int) -> None:

@@ -13,7 +13,7 @@ from engine.influence.functions.base import Passes, Scores, unit_rows
 from engine.progress import Reporter
 
 Pairs = Callable[[np.ndarray], Sequence[tuple[str, str]]]
-NO_TEXT = "no text: the row has no visible character, or none that the encoder knows"
+NO_TEXT = "no text: the sample has no visible character, or none that the encoder knows"
 
 
 class SentenceSimilarity:

@@ -52,7 +52,7 @@ class Estimator:
 
     def __call__(self, rows: np.ndarray, columns: slice | np.ndarray = slice(None)) -> np.ndarray:
         """f (m, u) float32 of rows (m, d) against all items, or those of `columns`."""
-        _check_width("Rows", rows, self.network.row_dim)
+        _check_width("Samples", rows, self.network.row_dim)
         return np.concatenate([self._block(part, columns) for part in _blocks(rows)] or [self._empty(columns)])
 
     def _block(self, rows: np.ndarray, columns: slice | np.ndarray) -> np.ndarray:
@@ -123,7 +123,7 @@ class Estimator:
 
     def _good(self, rows: np.ndarray) -> np.ndarray:
         """Which rows can be read, bool (n,)."""
-        _check_width("Rows", rows, self.network.row_dim)
+        _check_width("Samples", rows, self.network.row_dim)
         return np.concatenate([_readable(part)[0] for part in _blocks(rows)] or [np.zeros(0, bool)])
 
     def _readable_blocks(self, rows: np.ndarray, listener: Reporter) -> Iterator[torch.Tensor]:
@@ -134,7 +134,7 @@ class Estimator:
 
     def _reduced(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """Rows in blocks whose f may be held."""
-        _check_width("Rows", rows, self.network.row_dim)
+        _check_width("Samples", rows, self.network.row_dim)
         return _blocks(rows, min(ROW_BLOCK, max(1, HELD // max(1, len(self.items)))))
 
     def save(self) -> dict[str, np.ndarray]:

@@ -288,7 +288,7 @@ def test_directions_that_do_not_fit_are_refused(spoil, says, model_of, samples, 
 def test_weights_and_scales_that_do_not_fit_are_refused(model_of, samples, batch_of):
     lm = model_of("llama")
     sites = block_linears(lm.model)
-    with pytest.raises(EngineError, match="rows need weights"):
+    with pytest.raises(EngineError, match="samples need weights"):
         weighted_gradients(lm, [batch_of(samples)], [torch.ones(3, 1)], sites)
     with pytest.raises(EngineError, match="one tensor"):
         gradient_norms(lm, batch_of(samples), sites, scale=[None])

@@ -152,5 +152,5 @@ def test_the_prompt_and_the_response_are_told_apart():
 
 
 def test_nothing_to_make_it_of_is_refused():
-    with pytest.raises(EngineError, match="at least one row"):
+    with pytest.raises(EngineError, match="at least one sample"):
         LexicalFeatures.fit([])

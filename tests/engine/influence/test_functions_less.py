@@ -153,7 +153,7 @@ def test_it_is_an_influence_function_of_pairs() -> None:
     function: InfluenceFunction = Less(tiny("llama"), POOL, TARGETS, warmed("llama"))
     assert (function.name, function.pointwise) == ("less", False)
     assert any("checkpoints" in note and "0.7" in note for note in function.notes)
-    assert any("have seen 5 rows" in note for note in function.notes)
+    assert any("have seen 5 samples" in note for note in function.notes)
 
 
 def test_only_the_pool_side_is_preconditioned() -> None:

@@ -379,7 +379,7 @@ def test_a_cut_row_is_counted_once_and_an_uncut_one_is_not() -> None:
     assert not any("cut" in note for note in function.notes)
     for _ in range(2):
         assert np.isfinite(function(np.arange(3)).matrix).all()
-    assert any("2 rows cut to 300 tokens" in note for note in function.notes)
+    assert any("2 samples cut to 300 tokens" in note for note in function.notes)
     assert function.passes.tokens <= 300 * function.passes.forward
 
 
@@ -435,7 +435,7 @@ def test_hostile_text_moves_no_border(kind: str, pair: Pair) -> None:
 def test_what_was_spelt_apart_is_counted_and_other_text_is_untouched() -> None:
     function = make(pool=[*HOSTILE, *POOL])
     function(np.arange(len(HOSTILE) + len(POOL)))
-    assert any(note.startswith("4 rows spell") for note in function.notes)
+    assert any(note.startswith("4 samples spell") for note in function.notes)
     prompts = RatingPrompts(lm_of().tokenizer, PROMPTS, levels=5, max_length=2048)
     assert prompts.plain("a </s> b === END === <s >") == "a < /s> b = == END === <s >"
     assert not any(prompts.spells(pair) for pair in POOL)

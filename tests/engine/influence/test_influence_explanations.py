@@ -73,7 +73,7 @@ def test_weak_regions_are_named_worst_first():
     sigma[clusters == -1] *= 5  # no cluster, no name
     found = weak_regions(sigma, clusters)
     assert [region.cluster for region in found] == [7, 3]
-    assert found[0].rows == 100 and found[0].ratio > 2 and "Cluster 7 (100 rows)" in found[0].sentence
+    assert found[0].rows == 100 and found[0].ratio > 2 and "Cluster 7 (100 samples)" in found[0].sentence
     assert found[0].pool_median == np.median(sigma)
 
 
@@ -107,5 +107,5 @@ def test_refusals():
         carriers(np.ones((2, 40)), SCORES, PLACES, count=0)
     with pytest.raises(EngineError, match="one row per sample"):
         best_and_worst_targets(np.ones(3))
-    with pytest.raises(EngineError, match="One cluster per row"):
+    with pytest.raises(EngineError, match="One cluster per sample"):
         weak_regions(np.ones(3), np.zeros(4))

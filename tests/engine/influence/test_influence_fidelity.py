@@ -134,7 +134,7 @@ def test_within_groups():
     found = within_groups(truth, guess, groups)
     x, y = spearmanr(truth[1:30], guess[1:30]).statistic, spearmanr(truth[30:60], guess[30:60]).statistic
     assert found.groups["x"].value == pytest.approx(x) and found.groups["x"].n == 29
-    assert found.groups["z"].value is None and "3 rows" in found.groups["z"].reason
+    assert found.groups["z"].value is None and "3 samples" in found.groups["z"].reason
     assert found.groups["w"].value is None and "constant" in found.groups["w"].reason
     assert found.mean.value == pytest.approx((x + y) / 2)
     assert within_groups(truth[:3], guess[:3], ["a", "b", "c"]).mean.value is None

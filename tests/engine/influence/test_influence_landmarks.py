@@ -50,7 +50,7 @@ def test_the_draw_is_uniform():
 
 @pytest.mark.parametrize("count", [-1, 4])
 def test_too_many_rows_are_refused(count):
-    with pytest.raises(EngineError, match="3 rows can serve"):
+    with pytest.raises(EngineError, match="3 samples can serve"):
         choose_landmarks(np.arange(5), count, seed=0, exclude=[0, 1])
 
 
@@ -130,7 +130,7 @@ def test_strategies_refuse_what_cannot_be():
     with pytest.raises(EngineError, match="one of: uniform"):
         cover_landmarks(POOL, np.arange(5), 2, strategy="best", seed=0)
     for strategy in STRATEGIES:
-        with pytest.raises(EngineError, match="3 rows can serve"):
+        with pytest.raises(EngineError, match="3 samples can serve"):
             cover_landmarks(POOL, np.arange(5), 4, strategy=strategy, seed=0, exclude=[0, 1])
 
 

@@ -81,10 +81,10 @@ def test_failing_candidates_are_reported_and_do_not_disturb_the_others():
     found = choose_embedding([hollow, constant, GOOD, POOR], EXACT, **RUN)
     assert found.pick == "good"
     assert found.candidates[2:] == choose_embedding([GOOD, POOR], EXACT, **RUN).candidates
-    assert "features for only 0 of 120 rows" in found.candidates[0].reason
+    assert "features for only 0 of 120 samples" in found.candidates[0].reason
     assert found.candidates[0].fidelity is None and found.candidates[0].expected is None
     assert any("'hollow' was not judged" in note for note in found.notes)
-    assert "the same for every row" in found.candidates[1].reason
+    assert "the same for every sample" in found.candidates[1].reason
 
 
 def test_rows_missing_in_one_candidate_are_left_out_for_all():

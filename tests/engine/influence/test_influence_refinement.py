@@ -177,7 +177,7 @@ def test_a_spent_budget_is_said():
     exact, estimate, sigma, known = pool(4)
     found = refine(estimate, sigma, known, 200, Meter(exact), budget=60, batch=50)
     assert not found.stable and len(found.measured) == 60 and found.rounds == 2
-    assert "not stable after 60 exact rows in 2 rounds" in found.notes[-1]
+    assert "not stable after 60 exact samples in 2 rounds" in found.notes[-1]
 
 
 def test_rows_that_cannot_be_measured_are_unscorable_alone():
@@ -188,7 +188,7 @@ def test_rows_that_cannot_be_measured_are_unscorable_alone():
     lost = found.measured[~np.isfinite(exact[found.measured])]
     assert len(lost) and np.isnan(found.score[lost]).all() and not set(lost) & set(found.chosen)
     assert np.isfinite(np.delete(found.score, lost)).all() and np.isfinite([found.shift, found.slope]).all()
-    assert any(f"{len(lost)} rows turned out" in note for note in found.notes)
+    assert any(f"{len(lost)} samples turned out" in note for note in found.notes)
     nothing = refine(estimate, sigma, known, 100, Meter(np.full(2000, np.nan)), budget=400, batch=40)
     assert nothing.shift == 0 and len(nothing.chosen) == 100
 

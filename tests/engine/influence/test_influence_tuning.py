@@ -102,7 +102,7 @@ def test_rows_that_are_not_finite_are_left_out_and_counted():
     clean = tune(
         *(np.delete(a, d, axis=0) for a, d in ((rows, [3, 7]), (scores, [3, 7]), (held, [4, 9]), (truth, [4, 9])))
     )
-    assert found.trials == clean.trials and "4 landmarks or tuning rows" in found.notes[0]
+    assert found.trials == clean.trials and "4 landmarks or tuning samples" in found.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_a_row_that_is_not_finite_is_nan_alone():
     calibration = calibrate(variance, spoilt)
     again = calibrate(np.delete(variance, 5), np.delete(residuals, 5))
     assert np.array_equal(calibration.quantile, again.quantile) and any(
-        "1 calibration rows" in n for n in calibration.notes
+        "1 calibration samples" in n for n in calibration.notes
     )
     holes = variance.copy()
     holes[7] = np.nan
@@ -176,7 +176,7 @@ def test_no_audit_rows_means_undefined():
         ((np.ones(30), np.ones(30)), {"covariates": -np.ones(30)}, "negative"),
         ((np.ones(30), np.ones(30)), {"covariates": np.ones(29)}, "covariates"),
         ((np.ones(19), np.ones(19)), {}, "at least 20"),
-        ((np.full(30, np.nan), np.ones(30)), {}, "Only 0 rows"),
+        ((np.full(30, np.nan), np.ones(30)), {}, "Only 0 samples"),
     ],
 )
 def test_refusals(arguments, options, says):

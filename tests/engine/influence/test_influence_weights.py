@@ -253,7 +253,7 @@ def test_rows_without_a_score_weigh_nothing_and_change_nothing(second):
         alone = solve_weights(p[~bad], curvature=clean, eta=0.1, total=14, **ask)
         np.testing.assert_allclose(found.weights[~bad], alone.weights, rtol=1e-6, atol=1e-9)
         assert found.weights[bad].tolist() == [0, 0] and not set(found.rows) & {0, 5}
-        assert found.notes[-1] == "2 rows without a score have weight 0."
+        assert found.notes[-1] == "2 samples without a score have weight 0."
 
 
 @pytest.mark.parametrize("second", [False, True])
@@ -310,7 +310,7 @@ def test_exported_weights_have_mean_one():
         ([1.0, 2.0], {"k": 1, "eta": -1.0}, "above 0"),
         ([1.0, 2.0], {"k": 1, "total": 0.0}, "above 0"),
         ([1.0, 2.0], {"k": 1, "non_convex": "ignore"}, "refuse, raise"),
-        ([1.0, 2.0], {"k": 1, "curvature": Quadratic.low_rank(np.ones((3, 1)), np.ones((1, 1)))}, "over 3 rows"),
+        ([1.0, 2.0], {"k": 1, "curvature": Quadratic.low_rank(np.ones((3, 1)), np.ones((1, 1)))}, "over 3 samples"),
     ],
 )
 def test_impossible_requests_are_refused(p, arguments, message):

@@ -72,7 +72,7 @@ def test_rows_that_were_not_fitted_lie_beside_their_neighbours() -> None:
     features, blob, texts = constructed(1200, seed=5)
     result = build_map(features, texts, seed=1, config=MapConfig(fit_rows=300, epochs=80))
     assert result.fitted.sum() == 300
-    assert any("fitted to 300 rows; 900 were placed" in note for note in result.notes)
+    assert any("fitted to 300 samples; 900 were placed" in note for note in result.notes)
     rest = ~result.fitted
     shuffled = result.xy[rest][np.random.default_rng(0).permutation(900)]
     assert trustworthiness(features[rest], result.xy[rest]) > trustworthiness(features[rest], shuffled) + 0.25
@@ -133,7 +133,7 @@ def test_rows_without_features_have_no_place_but_are_counted() -> None:
     assert np.isnan(result.xy[[0, 7]]).all() and (result.cluster[[0, 7]] == -1).all()
     assert (result.neighbours[0] == -1).all() and not np.isin(result.neighbours[1:7], [0, 7]).any()
     assert np.isfinite(result.xy[1:7]).all()
-    assert result.notes[0].startswith("2 rows have no features")
+    assert result.notes[0].startswith("2 samples have no features")
 
 
 def test_texts_may_be_fetched_and_only_for_a_sample() -> None:

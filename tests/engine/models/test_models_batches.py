@@ -138,7 +138,7 @@ def test_later_batches_stay_within_what_fitted(lm: LanguageModel) -> None:
 
 def test_a_row_that_does_not_fit_alone_is_set_aside_with_the_reason(lm: LanguageModel) -> None:
     values, problems = map_batches(lm, make_table([3, 30, 5]), None, Memory(10, MemoryError()), max_tokens=100)
-    assert problems == {1: "out of memory: the row does not fit on cpu (30 tokens)"}
+    assert problems == {1: "out of memory: the sample does not fit on cpu (30 tokens)"}
     assert np.isnan(values[1]).all()
     assert values[[0, 2]].tolist() == [[10, 3], [12, 5]]
 
@@ -164,7 +164,7 @@ def test_other_errors_are_not_mistaken_for_memory(lm: LanguageModel) -> None:
 
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         map_batches(lm, make_table([3]), None, broken, max_tokens=9)
-    with pytest.raises(ValueError, match="2 rows"):
+    with pytest.raises(ValueError, match="2 samples"):
         map_batches(lm, make_table([3, 3]), None, lambda b: np.ones(3), max_tokens=9)
     assert not is_out_of_memory(ValueError("out of memory"))
 

@@ -69,7 +69,7 @@ def test_the_notes_say_what_was_chosen_and_why(model_folder: Callable[..., Path]
         "device cpu: as asked for",
         "precision bfloat16: as asked for",
         "attention eager: as asked for",
-        "at most 50 tokens a row: the limit of the setting",
+        "at most 50 tokens a sample: the limit of the setting",
     )
     assert load(model_folder("llama"), max_length=4096).max_length == 128
 
@@ -181,7 +181,7 @@ def test_a_row_with_a_token_that_the_model_does_not_embed_is_set_aside(
     grown.add_tokens(["<|late|>"])
     grown.save_pretrained(folder)
     lm = load(folder)
-    assert lm.notes[-1] == "the model does not embed <|late|>: rows with them are set aside"
+    assert lm.notes[-1] == "the model does not embed <|late|>: samples with them are set aside"
     late = [Message("user", "What is <|late|>?"), Message("assistant", "two")]
     table = tokenize([[late, *ROWS]], lm.tokenizer, max_length=lm.max_length)
     losses, problems = mean_response_loss(lm, table, max_tokens=100)

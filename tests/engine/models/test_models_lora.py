@@ -285,7 +285,7 @@ def test_equal_seeds_give_equal_warm_ups_and_notes_tell_of_them(fresh: Loader, t
     assert same(first, warm_up_lora(lm, table, CONFIG))  # the first run left nothing behind
     assert not same(first, warm_up_lora(lm, table, replace(CONFIG, seed=6)))
     assert tuple(lines.lines) == first.notes
-    assert first.notes[0] == "LoRA warm-up on 8 of 27 usable rows (29.6%), 3 epochs."
+    assert first.notes[0] == "LoRA warm-up on 8 of 27 usable samples (29.6%), 3 epochs."
     assert "rank 4, alpha 8, at 14 layers" in first.notes[1] and len(first.notes) == 2
 
 

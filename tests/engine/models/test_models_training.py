@@ -200,7 +200,7 @@ def test_running_out_of_memory_shrinks_and_a_row_that_cannot_fit_is_set_aside(
     for name, parameter in weights(expected).items():
         torch.testing.assert_close(weights(lm)[name], parameter, rtol=1e-3, atol=1e-5)
     monkeypatch.setattr(training, "response_sums", lambda *a: (_ for _ in ()).throw(MemoryError()))
-    with pytest.raises(EngineError, match="No row fits in memory"):
+    with pytest.raises(EngineError, match="No sample fits in memory"):
         train(fresh(), table, None, config)
 
 
@@ -232,7 +232,7 @@ def test_cancelling_leaves_a_model_that_can_be_used(fresh: Loader, table: TokenT
 
 
 def test_nothing_to_train_on_is_an_error(fresh: Loader, table: TokenTable) -> None:
-    with pytest.raises(EngineError, match="no usable row"):
+    with pytest.raises(EngineError, match="no usable sample"):
         train(fresh(), table, [4], TrainConfig())
 
 

@@ -46,7 +46,7 @@ def test_rows_are_a_seeded_draw_of_usable_ones(table: TokenTable) -> None:
     assert len(warm_up_rows(table, replace(CONFIG, max_rows=3))) == 3
     assert len(warm_up_rows(table, replace(CONFIG, fraction=0.001))) == 1
     assert np.array_equal(warm_up_rows(table, WarmUpConfig(fraction=1.0)), table.usable)
-    with pytest.raises(EngineError, match="no usable row"):
+    with pytest.raises(EngineError, match="no usable sample"):
         warm_up_rows(TokenTable.of(["no response"]), CONFIG)
 
 
@@ -74,7 +74,7 @@ def test_warm_up_trains_in_place_and_reports(fresh: Loader, table: TokenTable) -
     assert warm.steps == len(warm.losses) == 12
     assert warm.mean_learning_rate == pytest.approx(1e-3 * 6.5 / 12)
     assert set(warm.moments) == {n for n, _ in lm.model.named_parameters()}
-    assert lines.lines[0] == "Warm-up on 7 of 36 usable rows (19.4%), 6 epochs."
+    assert lines.lines[0] == "Warm-up on 7 of 36 usable samples (19.4%), 6 epochs."
 
 
 @pytest.mark.parametrize(("architecture", "dtype"), [("llama", "float32"), ("gpt2", "float32"), ("qwen2", "bfloat16")])

@@ -161,9 +161,9 @@ def test_approved_rows_are_in_and_others_without_score_or_features_are_not(proje
     chosen = asked(project, strategy, size="41")
     assert APPROVED in chosen.rows
     assert not {REJECTED, UNSCORED, BLANK, 44, 45} & set(chosen.rows.tolist())
-    assert "2 rows were added after the map and are not chosen. Run map again to include them." in chosen.notes
-    assert "1 rows have no features on the map and are not chosen." in chosen.notes
-    assert any("All 41 rows are compared" in note for note in chosen.notes)
+    assert "2 samples were added after the map and are not chosen. Run map again to include them." in chosen.notes
+    assert "1 samples have no features on the map and are not chosen." in chosen.notes
+    assert any("All 41 samples are compared" in note for note in chosen.notes)
     with pytest.raises(EngineError, match="only 41 can be selected"):
         asked(project, strategy, size="42")
 
@@ -172,7 +172,7 @@ def test_approved_rows_need_neither_score_nor_features(project):
     project.decide([UNSCORED, BLANK, 45], "approve", by="Ada")
     for strategy in NEEDLESS:
         assert {APPROVED, UNSCORED, BLANK, 45} <= set(asked(project, strategy).rows.tolist())
-    with pytest.raises(EngineError, match="4 rows are approved"):
+    with pytest.raises(EngineError, match="4 samples are approved"):
         asked(project, "facility-location", size="3")
 
 
@@ -184,8 +184,8 @@ def test_among_limits_who_is_chosen_and_who_is_represented(project):
     order, worth = slow(project, "facility-location", 6, sorted([APPROVED, *best]))
     assert chosen.order.tolist() == order
     assert chosen.gains.sum() == pytest.approx(worth, rel=1e-5)
-    assert "Represented are 13 of 46 rows: the best 30% by score and 1 approved." in chosen.notes
-    with pytest.raises(EngineError, match="best 30% by score are 12 of 40 rows, and 19 are to be chosen"):
+    assert "Represented are 13 of 46 samples: the best 30% by score and 1 approved." in chosen.notes
+    with pytest.raises(EngineError, match="best 30% by score are 12 of 40 samples, and 19 are to be chosen"):
         asked(project, "facility-location", size="20", among="30%")
 
 
@@ -313,7 +313,7 @@ def test_likeness_by_the_network_is_its_mean_of_both_directions(project, monkeyp
     choice = Choice(size="8", strategy="facility-location", kernel="network")
     chosen = choose(project, run, choice)
     assert chosen.order.tolist() == [pool[at] for at in taken]
-    assert "1 rows are unknown to the run's network and are not chosen." in chosen.notes
+    assert "1 samples are unknown to the run's network and are not chosen." in chosen.notes
     monkeypatch.setattr(learnt_likeness, "DENSE_UP_TO", 5)
     assert choose(project, run, choice).order.tolist() == chosen.order.tolist()
     saved, _ = select(project, choice, run="n", name="s", by="Ada")
@@ -322,13 +322,13 @@ def test_likeness_by_the_network_is_its_mean_of_both_directions(project, monkeyp
 
 
 def test_likeness_by_the_network_has_its_bounds(project, monkeypatch):
-    with pytest.raises(EngineError, match="'r' learned no network of pool rows"):
+    with pytest.raises(EngineError, match="'r' learned no network of pool samples"):
         asked(project, "diverse", kernel="network")
     with pytest.raises(EngineError, match="mutual-information has no use for kernel"):
         Choice(size="5", strategy="mutual-information", kernel="network")
     run, _ = add_network_run(project)
     monkeypatch.setattr(learnt_likeness, "MOST_ROWS", 40)
-    with pytest.raises(EngineError, match="43 rows are too many"):
+    with pytest.raises(EngineError, match="43 samples are too many"):
         choose(project, run, Choice(size="5", strategy="graph-cut", kernel="network"))
 
 

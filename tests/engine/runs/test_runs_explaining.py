@@ -66,7 +66,7 @@ def test_exact_rows_are_carried_by_nothing_and_name_their_targets(project: Proje
     assert found.worst[0][1] == pytest.approx(float(matrix[row].min()))
     names = [*(f"sums, item {i}" for i in range(1, 6)), *(f"colours, item {i}" for i in range(1, 4))]
     assert found.best[0][0] == names[int(matrix[row].argmax())]
-    with pytest.raises(EngineError, match="covers 40 rows"):
+    with pytest.raises(EngineError, match="covers 40 samples"):
         explain(project, run, [40])
 
 

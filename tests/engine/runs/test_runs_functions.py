@@ -138,15 +138,15 @@ def test_the_order_of_the_sets_is_the_one_asked_for(project: Project, config: Sc
 
 
 def test_an_unknown_group_field_is_refused(project: Project, config: ScoreConfig) -> None:
-    with pytest.raises(EngineError, match="No target row has a field 'task' to group by"):
+    with pytest.raises(EngineError, match="No target sample has a field 'task' to group by"):
         computed(project, replace(config, groups="task"))
 
 
 @pytest.mark.parametrize("change", [{"groups": "source"}, {"avoid": ("sums",)}, {"target_weights": ("sums=2",)}])
 def test_a_pointwise_function_refuses_what_concerns_target_sets(config: ScoreConfig, change: dict[str, Any]) -> None:
-    with pytest.raises(EngineError, match="rates each row by itself"):
+    with pytest.raises(EngineError, match="rates each sample by itself"):
         replace(config, method="selectit", **change)
-    with pytest.raises(EngineError, match="rates each row by itself"):
+    with pytest.raises(EngineError, match="rates each sample by itself"):
         replace(config, method="network", teacher="selectit", **change)
 
 
@@ -195,7 +195,7 @@ def test_shards_of_other_rows_are_refused(project: Project, config: ScoreConfig)
     TokenTable.of([*shorter, "no response"]).save(folder.input / "pool2")
     shutil.rmtree(folder.input / "pool")
     (folder.input / "pool2").rename(folder.input / "pool")
-    with pytest.raises(EngineError, match=r"for other rows \(40 then, 39 now\)"):
+    with pytest.raises(EngineError, match=r"for other samples \(40 then, 39 now\)"):
         compute(folder, Silent())
 
 

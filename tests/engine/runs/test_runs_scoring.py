@@ -373,7 +373,7 @@ def test_auto_says_what_it_picked_and_a_resumed_run_keeps_the_pick(tmp_path, mod
     judged = {each["name"]: each for each in told["candidates"]}
     assert set(judged) == {"gradient", "hidden", "last-layer", "jvp", "sentence"}
     assert judged[told["name"]]["spearman"] is not None
-    assert "same for every row" in judged["sentence"]["note"] and told["name"] != "sentence"
+    assert "same for every sample" in judged["sentence"]["note"] and told["name"] != "sentence"
     assert np.isfinite(found["score"]).all()
 
 

@@ -82,7 +82,7 @@ def test_a_kill_while_joining_joins_again(tmp_path: Path) -> None:
 
 def test_other_rows_are_refused_and_nothing_is_lost(tmp_path: Path) -> None:
     compute_shards(tmp_path, "squares", [1, 2], 1, square, Silent())
-    with pytest.raises(EngineError, match="other rows"):
+    with pytest.raises(EngineError, match="other samples"):
         compute_shards(tmp_path, "squares", [2, 1], 1, square, Silent())
     np.testing.assert_array_equal(
         compute_shards(tmp_path, "squares", [1, 2], 1, square, Silent()), square(np.array([1, 2]))
@@ -90,9 +90,9 @@ def test_other_rows_are_refused_and_nothing_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_computation_that_loses_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="has 1 rows, expected 2"):
+    with pytest.raises(EngineError, match="has 1 samples, expected 2"):
         compute_shards(tmp_path, "squares", [1, 2], 2, lambda rows: square(rows)[:1], Silent())
-    with pytest.raises(EngineError, match="at least one row"):
+    with pytest.raises(EngineError, match="at least one sample"):
         compute_shards(tmp_path, "squares", [1, 2], 0, square, Silent())
 
 

@@ -276,7 +276,7 @@ def test_rows_added_later_have_no_features(
 ) -> None:
     make_map(project, toy_model)
     more_rows(project, 5)
-    with pytest.raises(EngineError, match=r"first 40 rows.*45 are needed: 5 rows that were added later"):
+    with pytest.raises(EngineError, match=r"first 40 samples.*45 are needed: 5 samples that were added later"):
         selection_features(project)
     assert len(selection_features(project, rows=40)) == 40
     make_map(project, toy_model)

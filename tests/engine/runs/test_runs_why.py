@@ -63,21 +63,23 @@ def test_every_cause_is_named_with_its_remedy(project):
     assert told(project, 0).remedies == ("Take the rejection back.",)
     cut = told(project, 6)
     assert "number 6 by score of those that could be chosen; the lowest score that came in" in cut.causes[0]
-    assert cut.remedies == ("Ask for at least 6 rows.", "Approve it: approved rows are always in.")
+    assert cut.remedies == ("Ask for at least 6 samples.", "Approve it: approved samples are always in.")
     assert 6 in choose(project, project.run("r"), Choice(size="6")).rows  # and that is true
     assert 6 not in choose(project, project.run("r"), Choice(size="5")).rows
     assert "no score" in told(project, 10).causes[0] and "joined the pool after the run" in told(project, 11).causes[0]
     short = Filter("number", "words", (None, 6))
     assert told(project, 7, within=(short,)).causes[0].startswith("It fails the filter Words ≤ 6")
     full = told(project, 3, quotas=(quota_of("field/source:web=1", "at-most"),))
-    assert full.causes[0] == "field/source: web holds 1 of at most 1 rows."
+    assert full.causes[0] == "field/source: web holds 1 of at most 1 samples."
     project.decide([9], "approve", by="Ada")
-    assert told(project, 9).causes == ("A person approved it; approved rows are always in.",)
+    assert told(project, 9).causes == ("A person approved it; approved samples are always in.",)
     behind = told(project, 3)  # number 3 by score, but an approved row behind it takes room
-    assert behind.remedies[0] == "Ask for at least 4 rows."
+    assert behind.remedies[0] == "Ask for at least 4 samples."
     assert 3 in choose(project, project.run("r"), Choice(size="4")).rows
     crowded = told(project, 3, size="1")
-    assert crowded.causes == ("Approved rows fill all there is room for.",) and crowded.remedies[0].endswith("4 rows.")
+    assert crowded.causes == ("Approved samples fill all there is room for.",) and crowded.remedies[0].endswith(
+        "4 samples."
+    )
     assert told(project, 8, column="down").inside
 
 

@@ -128,7 +128,7 @@ def test_mistakes_are_told_and_leave_no_run(
 def test_an_empty_project_cannot_be_scored(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "empty")
     folder = create_job(project, "score", ScoreConfig(method="random"))
-    with pytest.raises(EngineError, match="Add rows with add-pool"):
+    with pytest.raises(EngineError, match="Add samples with add-pool"):
         work(project.path, folder.id)
 
 

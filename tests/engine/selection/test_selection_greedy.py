@@ -190,7 +190,7 @@ def test_rows_put_in_are_not_chosen_again_though_they_are_candidates(greedy):
 )
 def test_impossible_budgets_are_refused_and_nothing_is_added(greedy, k, options):
     objective = facility_location(DenseKernel.of_matrix(similarities(5, 0)))
-    with pytest.raises(EngineError, match="rows were asked for"):
+    with pytest.raises(EngineError, match="samples were asked for"):
         greedy(objective, k, **{name: np.array(rows) for name, rows in options.items()})
     assert objective.value == 0
 

@@ -128,7 +128,7 @@ def test_dense_features_are_symmetric_to_the_bit():
 
 
 def test_too_many_dense_rows_are_refused():
-    with pytest.raises(EngineError, match=r"20,001 rows .*sparse kernel.*nothing was computed"):
+    with pytest.raises(EngineError, match=r"20,001 samples .*sparse kernel.*nothing was computed"):
         DenseKernel.of_features(np.ones((20_001, 1), np.float32))
 
 
@@ -153,7 +153,7 @@ def test_similarities_out_of_scale_are_refused(bad):
 
 
 def test_impossible_shapes_are_refused():
-    with pytest.raises(EngineError, match="between all rows"):
+    with pytest.raises(EngineError, match="between all samples"):
         DenseKernel.of_matrix(np.ones((2, 3)))
     with pytest.raises(EngineError, match="table of rows"):
         DenseKernel.of_features(np.ones(3))
@@ -247,7 +247,7 @@ def test_one_row_and_none_at_all_are_pools_too():
 def test_impossible_neighbours_are_refused(index, distance, message):
     with pytest.raises(EngineError, match=message):
         SparseKernel.of_neighbours(index, distance)
-    with pytest.raises(EngineError, match="One flag per row"):
+    with pytest.raises(EngineError, match="One flag per sample"):
         SparseKernel.of_neighbours(np.zeros((2, 0), int), np.zeros((2, 0)), usable=np.ones(3, bool))
 
 

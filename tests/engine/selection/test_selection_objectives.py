@@ -158,7 +158,7 @@ def test_nothing_like_the_target_is_refused():
 def test_similarities_to_target_and_owned_rows_must_be_on_the_scale(bad):
     kernel = DenseKernel.of_matrix(np.eye(3))
     for build in (mutual_information, conditional_gain):
-        with pytest.raises(EngineError, match="One similarity per row"):
+        with pytest.raises(EngineError, match="One similarity per sample"):
             build(kernel, bad)
     with pytest.raises(EngineError, match="eta"):
         mutual_information(kernel, np.ones(3), eta=-1)
@@ -171,7 +171,7 @@ def test_impossible_tradeoffs_and_scores_are_refused():
     for tradeoff in (-0.1, 1.1, np.nan):
         with pytest.raises(EngineError, match="from 0 to 1"):
             Diverse(kernel, np.ones(3), 1, tradeoff=tradeoff)
-    with pytest.raises(EngineError, match="One score per row"):
+    with pytest.raises(EngineError, match="One score per sample"):
         Diverse(kernel, np.ones(2), 1)
 
 

@@ -168,7 +168,7 @@ def test_what_is_missing_is_named():
     assert "need 6, 1 more than the budget of 5" in refusal(*both, budget=Budget(5, "rows"))
     with pytest.raises(EngineError, match="at least 4 and at most 3"):
         limits_of([quota_of("c:web=4", "at-least"), quota_of("c:web=3", "at-most")], values, ten, 10)
-    with pytest.raises(EngineError, match="names a value that no row has; c has: web, book"):
+    with pytest.raises(EngineError, match="names a value that no sample has; c has: web, book"):
         limits_of([quota_of("c:wiki=4", "at-least")], values, ten, 10)
 
 
@@ -196,7 +196,7 @@ def test_budgets_are_read(text, budget):
     assert unit_of(text) == budget.unit
 
 
-@pytest.mark.parametrize("text", ["", "many", "-3", "5 rows", "k tokens", "0 tokens", "0.1t", "10% tokens"])
+@pytest.mark.parametrize("text", ["", "many", "-3", "5 samples", "k tokens", "0 tokens", "0.1t", "10% tokens"])
 def test_no_budgets(text):
     with pytest.raises(EngineError, match="size is"):
         budget_of(text, 907)

@@ -27,10 +27,10 @@ def test_a_share_is_the_exact_floor_and_at_least_one(percent, usable):
 
 @pytest.mark.parametrize("text", ["0", "0%", "0.0%", "-1", "ten", "", "5.5", "1e3", "%", "101%", "11", "NaN", "٣%%"])
 def test_nonsense_zero_and_too_much_are_refused(text):
-    with pytest.raises(EngineError, match=r"size|at least one row|more than"):
+    with pytest.raises(EngineError, match=r"size|at least one sample|more than"):
         size_of(text, 10)
 
 
 def test_an_empty_pool_has_no_size():
-    with pytest.raises(EngineError, match="no usable row"):
+    with pytest.raises(EngineError, match="no usable sample"):
         size_of("10%", 0)

@@ -112,7 +112,7 @@ def test_reasons_tell_the_rank():
 
 
 def test_more_approved_than_asked_for_is_told():
-    with pytest.raises(EngineError, match=r"3 rows are approved, more than the 2 .*at least 3"):
+    with pytest.raises(EngineError, match=r"3 samples are approved, more than the 2 .*at least 3"):
         select_top(np.arange(5.0), 2, include=[0, 1, 2])
 
 
@@ -132,9 +132,9 @@ def test_impossible_masks_are_refused(arguments):
 
 
 def test_wrong_shapes_are_refused():
-    with pytest.raises(EngineError, match="One score per row"):
+    with pytest.raises(EngineError, match="One score per sample"):
         select_top(np.zeros((3, 2)), 1)
-    with pytest.raises(EngineError, match="per row and target"):
+    with pytest.raises(EngineError, match="per sample and target"):
         select_round_robin(np.zeros(3), 1)
     with pytest.raises(EngineError, match="target names"):
         select_round_robin(np.zeros((3, 2)), 1, names=["one"])
@@ -159,7 +159,7 @@ def test_eligibility_puts_people_before_scores_and_guards():
     assert np.flatnonzero(found.exclude).tolist() == [2, 4, 6]
     assert found.free == 2
     assert not (found.include & found.exclude).any()
-    with pytest.raises(EngineError, match="one entry per pool row"):
+    with pytest.raises(EngineError, match="one entry per pool sample"):
         eligible(decisions, scorable=scorable[:3])
 
 

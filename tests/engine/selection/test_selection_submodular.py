@@ -123,7 +123,7 @@ def test_complete_neighbour_lists_choose_as_the_dense_kernel_does(strategy):
     theirs = select_submodular(dense, 9, strategy=strategy, include=[7], **arrays)
     assert ours.gains == pytest.approx(theirs.gains, abs=1e-5)
     assert ours.gains.sum() == pytest.approx(theirs.gains.sum(), rel=1e-6)
-    assert 7 in ours.rows and "1 rows are without features" in ours.notes[-1]
+    assert 7 in ours.rows and "1 samples are without features" in ours.notes[-1]
 
 
 def test_excluded_rows_are_represented_unless_left_out():
@@ -164,7 +164,7 @@ def test_reasons_and_notes_tell_what_each_pick_added():
         "pick 1, adds 50 % of what was gained", "pick 2, adds nothing", "pick 3, adds nothing", "approved",
     ]  # fmt: skip
     assert "Lazy greedy" in chosen.notes[0] and "63 %" in chosen.notes[0]
-    assert chosen.notes[1] == "2 of the 4 rows added nothing: fewer would do as well." and len(chosen.notes) == 2
+    assert chosen.notes[1] == "2 of the 4 samples added nothing: fewer would do as well." and len(chosen.notes) == 2
 
 
 def test_auto_says_which_search_it_was(monkeypatch):
@@ -187,9 +187,9 @@ def test_auto_says_which_search_it_was(monkeypatch):
         ({"strategy": "mutual-information"}, "needs target_best"),
         ({"strategy": "conditional-gain", "target_best": np.ones(60)}, "does not use target_best"),
         ({"strategy": "facility-location", "score": np.ones(60)}, "does not use score"),
-        ({"strategy": "diverse", "score": np.ones(59)}, "One value per row"),
-        ({"strategy": "facility-location", "represented": np.ones(3, bool)}, "One value per row"),
-        ({"strategy": "facility-location", "include": [0, 1, 2, 3]}, "4 rows are approved, more than the 3"),
+        ({"strategy": "diverse", "score": np.ones(59)}, "One value per sample"),
+        ({"strategy": "facility-location", "represented": np.ones(3, bool)}, "One value per sample"),
+        ({"strategy": "facility-location", "include": [0, 1, 2, 3]}, "4 samples are approved, more than the 3"),
         ({"strategy": "facility-location", "exclude": np.ones(60, bool)}, "only 0 can be selected.*features"),
         ({"strategy": "facility-location", "include": [0], "exclude": [0]}, "included and excluded at once"),
         ({"strategy": "diverse", "score": np.full(60, np.nan)}, "without features or a score"),

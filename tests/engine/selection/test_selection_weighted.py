@@ -55,7 +55,7 @@ def test_a_row_weighs_what_it_is_above_the_best_row_left_out():
 def test_ties_are_cut_by_row_order_and_told():
     chosen = select_weights(np.array([2.0, 3.0, 2.0, 1.0]), 2)
     assert chosen.rows.tolist() == [0, 1] and chosen.weights.tolist() == pytest.approx([2 / 3, 4 / 3])
-    assert len(chosen.notes) == 1 and "exactly 2 rows" in chosen.notes[0]
+    assert len(chosen.notes) == 1 and "exactly 2 samples" in chosen.notes[0]
 
 
 def curved(n=30, q=4, seed=0):
@@ -104,13 +104,13 @@ def test_a_problem_that_is_not_convex_is_refused_unless_it_may_be_raised():
 
 
 def test_what_is_refused():
-    with pytest.raises(EngineError, match="One score per row"):
+    with pytest.raises(EngineError, match="One score per sample"):
         select_weights(np.zeros((3, 2)), 1)
     with pytest.raises(EngineError, match="infinite"):
         select_weights(np.array([1.0, np.inf]), 1)
-    with pytest.raises(EngineError, match="over 3 rows"):
+    with pytest.raises(EngineError, match="over 3 samples"):
         select_weights(np.zeros(2), 1, curvature=Quadratic.low_rank(np.ones((3, 1)), np.ones((1, 1))))
-    with pytest.raises(EngineError, match="3 rows are approved"):
+    with pytest.raises(EngineError, match="3 samples are approved"):
         select_weights(np.arange(5.0), 2, include=[0, 1, 2])
 
 

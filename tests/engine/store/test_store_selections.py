@@ -41,7 +41,7 @@ def test_approval_freezes_the_version_and_saving_makes_the_next(filled):
 
 def test_rejected_rows_neither_enter_nor_get_approved(filled):
     filled.decide([3], "reject", by="Ada")
-    with pytest.raises(EngineError, match="1 of the rows are rejected"):
+    with pytest.raises(EngineError, match="1 of the samples are rejected"):
         filled.save_selection("best", spec={}, rows=[2, 3], by="Ada")
     assert filled.selections() == []
     filled.save_selection("best", spec={}, rows=[1, 2], by="Ada")
@@ -96,7 +96,7 @@ def test_order_and_gains_come_back_in_the_order_taken(filled):
     ],
 )
 def test_an_order_of_other_rows_is_refused(filled, order, gains):
-    with pytest.raises(EngineError, match=r"names each of its rows once.*Nothing was saved"):
+    with pytest.raises(EngineError, match=r"names each of its samples once.*Nothing was saved"):
         filled.save_selection("s", spec={}, rows=[2, 5, 7], order=np.array(order), gains=np.array(gains), by="Ada")
     assert filled.selections() == []
 
@@ -167,7 +167,7 @@ def test_who_approves_alone_is_said_and_rejected_rows_are_never_proposed(filled)
     filled.save_selection("late", spec={}, rows=[1, 2], by="Ada")
     filled.propose_selection("late", by="Ada")
     filled.decide([2], "reject", by="Bo")
-    with pytest.raises(EngineError, match=r"1 rows that were rejected.*nothing was approved"):
+    with pytest.raises(EngineError, match=r"1 samples that were rejected.*nothing was approved"):
         filled.approve_selection("late", by="Bo")
     assert filled.return_selection("late", by="Bo", note="row 2 is rejected").state == "returned"
     with pytest.raises(EngineError, match="nothing was proposed"):
@@ -180,7 +180,7 @@ def test_reasons_stand_beside_their_rows_and_old_rows_have_none(filled):
     assert filled.selection("why").reasons.tolist() == ["first", "middle", "last"]
     filled.save_selection("bare", spec={}, rows=[1], by="Ada")
     assert filled.selection("bare").reasons is None
-    with pytest.raises(EngineError, match=r"got 1 for 2 rows. Nothing was saved"):
+    with pytest.raises(EngineError, match=r"got 1 for 2 samples. Nothing was saved"):
         filled.save_selection("short", spec={}, rows=[1, 2], by="Ada", reasons=["one"])
 
 

@@ -10,7 +10,7 @@ from engine.cli.output import print_json, print_table
 
 SelectionName = Annotated[str, typer.Argument(metavar="SEL", help="The selection; its latest version.")]
 Note = Annotated[str, typer.Option("--note", help="Anything to remember.")]
-_HEAD = ("selection", "version", "state", "rows", "run", "saved", "latest event")
+_HEAD = ("selection", "version", "state", "samples", "run", "saved", "latest event")
 
 
 @app.command()

@@ -1,4 +1,8 @@
-"""A page with nothing but the point map, for the browser test: `?n=3000&channels=1`, or four points: `?four`."""
+"""A page with nothing but the point map, for the browser test.
+
+What is typed under "Anew" begins a new map in the place of the old one: its number, and how many points it has (with
+"channels", their doubt and weight as well) or "four": a point at each corner of a square.
+"""
 
 import sys
 from pathlib import Path
@@ -11,63 +15,40 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from engine.curation.areas import polygon_mask
 from pages.parts import colours
 from pages.parts.point_map import MapLabel, point_map
+from tests.e2e.point_map_islands import ISLANDS, islands
 
 NASTY = "<img src=x onerror=\"document.title='stolen'\"> **bold**"
-
-
-@st.cache_data
-def islands(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Positions, island codes and signed scores of `n` points on 24 islands, and the islands' middles (NaN: none)."""
-    rng = np.random.default_rng(7)
-    middles = rng.uniform(-1, 1, (24, 2)) * (1.5, 1)
-    spread = rng.uniform(0.03, 0.14, 24)
-    code = np.minimum(rng.geometric(0.09, n) - 1, 23)
-    twist = rng.normal(size=(n, 2)) * spread[code, None]
-    bend = np.stack([np.sin(twist[:, 1] * 14 + code), np.cos(twist[:, 0] * 11 - code)], axis=1) * 0.05
-    xy = (middles[code] + twist + bend).astype(np.float32)
-    xy /= np.abs(xy).max()
-    score = rng.normal(size=n) * 0.02 + np.sin(code * 1.7) * 0.03 + twist[:, 0] * 0.2
-    with np.errstate(invalid="ignore"):
-        middles = (
-            np.stack([np.bincount(code, xy[:, axis], 24) for axis in (0, 1)], 1)
-            / np.bincount(code, minlength=24)[:, None]
-        )
-    return xy, code, score.astype(np.float32), middles
-
-
-st.set_page_config(page_title="point map", layout="wide")
-n = int(st.query_params.get("n", "3000"))
-xy, code, score, middles = islands(n)
-doubt = np.where(code % 2, 0.0, np.abs(xy[:, 0])).astype(np.float32)
+NAMES = [
+    f"{word} {topic}"
+    for word in ("list", "city", "proof")
+    for topic in ("code", NASTY, "sums", "maps", "a", "b", "c", "d")
+]
 
 
 @st.fragment
-def page() -> None:
+def page(number: str, points: int, channels: bool) -> None:
     """The map between its controls and what it told."""
-    mode = st.radio("Colour", ["score", "cluster", "length", "source"], horizontal=True)
-    filtered = st.toggle("Filter", value=False)
-    channels = "channels" in st.query_params
-    names = [
-        f"{word} {topic}"
-        for word in ("list", "city", "proof")
-        for topic in ("code", NASTY, "sums", "maps", "a", "b", "c", "d")
-    ]
+    xy, code, score, middles = st.cache_data(islands)(points)
+    doubt = np.where(code % 2, 0.0, np.abs(xy[:, 0])).astype(np.float32)
+    told = st.session_state.setdefault(f"told{number}", {})
+    mode = st.radio("Colour", ["score", "cluster", "length", "source"], horizontal=True, key=f"colour{number}")
+    filtered = st.toggle("Filter", value=False, key=f"filter{number}")
     rgba, legend = {
         "score": lambda: colours.diverging(score, title="Influence", unit="cosine", dark=colours.is_dark()),
-        "cluster": lambda: colours.categorical(code, names, title="Cluster"),
+        "cluster": lambda: colours.categorical(code, NAMES, title="Cluster"),
         "length": lambda: colours.sequential(
             np.abs(score) * 4000, title="Length", unit="words", dark=colours.is_dark()
         ),
         "source": lambda: colours.categorical(code % 3, ["gsm8k", "codegen", "bbh"], title="Source"),
     }[mode]()
-    lasso = st.session_state.get("lasso")
+    lasso = told.get("lasso")
     labels = [
-        MapLabel(*map(float, middles[c]), names[c])
-        for c in np.argsort(-np.bincount(code, minlength=24))
+        MapLabel(*map(float, middles[c]), NAMES[c])
+        for c in np.argsort(-np.bincount(code, minlength=ISLANDS))
         if np.isfinite(middles[c]).all()
     ]
     event = point_map(
-        key="map",
+        key=f"map{number}",
         xy=xy,
         colours=rgba,
         excluded=score < 0 if filtered else None,
@@ -78,34 +59,34 @@ def page() -> None:
         uncertainty=colours.channel(doubt, title="Standard deviation", unit="cosine") if channels else None,
         weights=colours.channel(np.abs(score), title="Weight") if channels else None,
         legend=legend,
-        legend_chosen=[i for i, entry in enumerate(legend.entries) if entry.code == st.session_state.get("told", "")],
+        legend_chosen=[i for i, entry in enumerate(legend.entries) if entry.code == told.get("legend", "")],
         height=600,
     )
     if event.legend is not None:
-        st.session_state.told = legend.entries[event.legend].code
+        told["legend"] = legend.entries[event.legend].code
         st.rerun(scope="fragment")
     if event.lasso:
-        st.session_state.lasso = event.lasso
+        told["lasso"] = event.lasso
         st.rerun(scope="fragment")
     if event.box:
         x0, y0, x1, y1 = event.box
-        st.session_state.lasso = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+        told["lasso"] = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
         st.rerun(scope="fragment")
     if event.clicked is not None:
-        st.session_state.clicked = event.clicked
-    if st.session_state.get("lasso"):
-        st.text(f"lassoed {int(polygon_mask(xy, st.session_state.lasso).sum())}")
-    st.text(f"legend {st.session_state.get('told')}")
-    st.text(f"clicked {st.session_state.get('clicked')}")
+        told["clicked"] = event.clicked
+    if lasso:
+        st.text(f"lassoed {int(polygon_mask(xy, lasso).sum())}")
+    st.text(f"legend {told.get('legend')}")
+    st.text(f"clicked {told.get('clicked')}")
     st.text(f"hovered {event.hovered}")
 
 
 @st.fragment
-def four() -> None:
+def four(number: str) -> None:
     """Points at the corners of a square: plain, uncertain, of weight, and left out by a filter."""
     rgba, legend = colours.categorical(np.zeros(4, int), ["blue"], title="Kind")
     point_map(
-        key="four",
+        key=f"map{number}",
         xy=np.array([[-1, 1], [1, 1], [-1, -1], [1, -1]], dtype=np.float32),
         colours=rgba,
         excluded=np.arange(4) == 3,
@@ -115,7 +96,9 @@ def four() -> None:
     )
 
 
-if "four" in st.query_params:
-    four()
+st.set_page_config(page_title="point map", layout="wide")
+about, _, wanted = st.text_input("Anew", "0 3000").partition(" ")
+if wanted == "four":
+    four(about)
 else:
-    page()
+    page(about, int(wanted.split()[0]), "channels" in wanted)

@@ -3,7 +3,7 @@
 // What a map shows of its points. MapView builds the elements, renderer, tools and data that this class draws with.
 class Plane {
   resize() {
-    const width = this.surface.clientWidth, height = this.surface.clientHeight;
+    const { width, height } = this.surface.getBoundingClientRect(); // fractions too: rounded, the picture would blur
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     if (!width || !height) return;
     const grown = this.size && this.size.cssWidth ? Math.min(width / this.size.cssWidth, height / this.size.cssHeight) : 1;

@@ -19,6 +19,7 @@ class SampleRenderer {
   draw(parts, camera, size) {
     const { width, height, ratio } = size;
     const image = this.context.createImageData(width, height);
+    const pixels = image.data;
     const { xy } = this.points;
     const { drawing, colours, channels } = this.style;
     const scale = camera.scale * ratio;
@@ -33,7 +34,7 @@ class SampleRenderer {
         const alpha = look.alpha * (1 - 0.85 * doubt) * colours[4 * i + 3] / 255;
         for (let y = Math.max(0, top); y < Math.min(height, top + side); y++) {
           for (let x = Math.max(0, left); x < Math.min(width, left + side); x++) {
-            blend(image.data, 4 * (y * width + x), colours, 4 * i, alpha);
+            blend(pixels, 4 * (y * width + x), colours, 4 * i, alpha);
           }
         }
       }

@@ -49,6 +49,7 @@ class MapView extends Plane {
     this.sampled = !renderer;
     this.renderer = renderer ?? new SampleRenderer(this.canvas);
     this.root.dataset.renderer = this.renderer.name;
+    this.root.dataset.sums = Boolean(this.renderer.canSum);
   }
 
   listen() {

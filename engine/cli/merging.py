@@ -52,7 +52,7 @@ def import_decisions(
     They are settled one by one (--conflicts writes a file with a column `settle` that takes mine or theirs, --settle
     reads it) or all at once (--prefer).
     """
-    from engine.store.decision_files import read_decisions
+    from engine.store.decision_reading import read_decisions
     from engine.store.merging import PREFER, merge
     from engine.store.settling import read_settled, write_conflicts
 

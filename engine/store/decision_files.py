@@ -4,14 +4,13 @@ JSON lines: a head, the rows the log touches (content hash, own id, and which of
 decisions in order, every batch of tags, every audit. Rows are named by what they are and not by their number, so that a
 copy whose files were added in another order knows them. A batch is identified by its *key*, which is the same in all
 copies. Format 2 added the audits; a log without any is written in format 1, which older versions read too.
-Writes and reads the file; changes no project.
+Writes the file and finds its rows; `decision_reading` reads it. Changes no project.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,12 @@ import engine
 from engine.errors import EngineError
 from engine.store import audit_files, chosen
 from engine.store.audit_files import SentAudit
-from engine.store.decisions import DECISIONS
 from engine.store.disk import disk_errors, remove, temporary_name
 from engine.store.project import Project
 from engine.store.records import now
-from engine.store.tags import checked as checked_tag
 
 FORMAT, FORMAT_VERSION, WITHOUT_AUDITS = "touchstone-decisions", 2, 1
-_CODES = set(DECISIONS.values())
 _ROWS_A_LINE = 1000
-_MOST_COPIES = 2**31
-_LAST_YEAR = 9000  # a later one leaves no room for what comes after it
 _COPY = "row_number() OVER (PARTITION BY s.hash, s.own_id ORDER BY s.row) - 1"
 
 
@@ -189,114 +183,6 @@ def lines_of(log: Log) -> Iterator[str]:
         yield _json({"tag": {"made": t.made, "by": t.by, "tag": t.tag, "kind": t.kind, "rows": t.rows.tolist()}})
     for audit in log.audits:
         yield _json({"audit": audit_files.told(audit)})
-
-
-def read_decisions(path: str | Path) -> Log:
-    """Read a file of decisions. Raises `EngineError` for anything else, a newer format, or one that is cut off."""
-    try:
-        with Path(path).expanduser().open(encoding="utf-8") as stream:
-            head = _head(path, stream.readline())
-            log = _parsed(str(head.get("project", "")), (_line(line) for line in stream))
-    except (OSError, UnicodeDecodeError, _NoJson, RecursionError) as error:
-        raise EngineError(f"{path} cannot be read as a file of decisions ({error}). Nothing was changed.") from error
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise EngineError(f"{path} is damaged ({error}). Nothing was changed.") from error
-    held = {"rows": len(log.rows), "batches": len(log.batches), "tags": len(log.tags), "audits": len(log.audits)}
-    if any(head.get(name, 0) != number for name, number in held.items()):
-        raise EngineError(f"{path} is cut off: it holds less than its head says. Nothing was changed.")
-    return log
-
-
-class _NoJson(ValueError):
-    """A line that is no JSON."""
-
-
-def _line(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise _NoJson(str(error)) from error
-
-
-def _head(path: str | Path, line: str) -> dict[str, Any]:
-    """The first line. Raises `EngineError` where it is no head, or one of a newer format."""
-    head = _line(line)
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise EngineError(f"{path} is no file of decisions. Nothing was changed.")
-    version = head.get("format_version")
-    if not isinstance(version, int) or version < 1:
-        raise EngineError(f"{path} is damaged: its head names no format. Nothing was changed.")
-    if version > FORMAT_VERSION:
-        raise EngineError(f"{path} was written by {head.get('made_by')}, a newer one. Update; nothing was changed.")
-    return head
-
-
-def _parsed(project: str, lines: Iterable[Any]) -> Log:
-    rows: list[tuple[str, str | None, int]] = []
-    batches: list[Batch] = []
-    tags: list[TagBatch] = []
-    audits: list[SentAudit] = []
-    for line in lines:
-        _check(isinstance(line, dict), "a line")
-        rows += [_row(entry) for entry in line.get("rows", ())]
-        if "batch" in line:
-            batches.append(_batch(line["batch"]))
-        if "tag" in line:
-            tags.append(_tag_batch(line["tag"]))
-        if "audit" in line:
-            audits.append(audit_files.parsed(line["audit"], check=_check, text=_text, moment=_moment, whole=_whole))
-    for held in (*(b.rows for b in batches), *(t.rows for t in tags), *(a.rows for a in audits)):
-        _check(not len(held) or (held.min() >= 0 and held.max() < len(rows)), "a row's place")
-    return Log(project, rows, batches, tags, audits)
-
-
-def _batch(b: Any) -> Batch:
-    codes, places = _whole(b["decisions"]), _whole(b["rows"])
-    _check(len(codes) == len(places) and set(codes.tolist()) <= _CODES, "a batch's decisions")
-    key, made, by, kind, note = (_text(b[name]) for name in ("key", "made", "by", "kind", "note"))
-    _check(bool(by.strip()) and kind in ("decide", "undo"), "a batch's author or kind")
-    back = None if b["undoes"] is None else _text(b["undoes"])
-    return Batch(key, _moment(made), by, kind, back, note, places, codes.astype(np.int8))
-
-
-def _tag_batch(t: Any) -> TagBatch:
-    made, by, tag, kind = (_text(t[name]) for name in ("made", "by", "tag", "kind"))
-    _check(kind in ("add", "remove") and bool(by.strip()), "a tag's author or kind")
-    try:
-        _check(checked_tag(tag) == tag, "a tag's spelling")
-    except EngineError as error:
-        raise ValueError(f"{tag[:40]!r} is no tag") from error
-    return TagBatch(_moment(made), by, tag, kind, _whole(t["rows"]))
-
-
-def _row(entry: Any) -> tuple[str, str | None, int]:
-    text, own, copy = entry
-    _check(isinstance(copy, int) and 0 <= copy < _MOST_COPIES, "a row's copy")
-    return _text(text), None if own is None else _text(own), copy
-
-
-def _text(value: Any) -> str:
-    _check(isinstance(value, str), f"{str(value)[:40]!r} in place of a text")
-    value.encode()  # half a character is refused: nothing could keep or show it
-    return str(value)
-
-
-def _moment(text: str) -> str:
-    """A moment in UTC, spelt as `now` does, so that the later of two is the larger text."""
-    found = datetime.fromisoformat(text)
-    _check(found.tzinfo is not None and found.year < _LAST_YEAR, "a time without its zone, or far ahead,")
-    return found.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
-def _whole(values: Any) -> np.ndarray:
-    """int64 (r,) of a list of whole numbers."""
-    _check(isinstance(values, list) and all(type(value) is int for value in values), "a list of whole numbers")
-    return np.asarray(values, np.int64)
-
-
-def _check(good: bool, what: str) -> None:
-    if not good:
-        raise ValueError(f"{what} cannot be right")
 
 
 def _placed(entry: Any, rows: np.ndarray) -> Any:

@@ -13,7 +13,7 @@ Clocks play no part in this but where "latest" is chosen. Acts are known row by 
 some of its rows were in the pool, those follow later. Where ours holds, and on every conflict that was settled, a batch
 signed by whoever merges says so at the end of the log, with the note of the decision that holds, so that the log alone
 still gives the state and both copies learn of the choice. Merging again changes nothing. Tags: `merged_tags`; audits:
-`audit_files`. Notation: n pool rows, T touched rows, E entries (one row of one batch).
+`audit_files`. Notation: T touched rows, those that their log names; they are weighed in `weighing`.
 """
 
 import re
@@ -25,13 +25,14 @@ import duckdb
 import numpy as np
 
 from engine.errors import EngineError
-from engine.store import audit_files, conflicts, decisions, merged_tags
+from engine.store import audit_files, conflicts, decisions, merged_tags, weighing
 from engine.store.audit_files import TakenAudits
-from engine.store.conflicts import OPEN, PREFER, THEIRS, Act, Conflict, Conflicts, Side
+from engine.store.conflicts import OPEN, PREFER, THEIRS, Conflict, Conflicts, Side
 from engine.store.decision_files import Batch, Log, TagBatch, found_rows, own_batches, own_numbers
-from engine.store.decisions import NONE, Foreign
+from engine.store.decisions import Foreign
 from engine.store.project import Project
 from engine.store.records import now
+from engine.store.weighing import Weighed
 
 __all__ = ["PREFER", "Conflict", "Conflicts", "Merge", "Side", "merge"]
 MOST_LISTED = 1000
@@ -75,29 +76,6 @@ class Merge:
         return bool(self.new or self.tags or self.audits.new or self.audits.further)
 
 
-@dataclass(frozen=True)
-class _Replay:
-    """A log played to its end over n rows: the last batch (its place in the log, -1 for none) and the code."""
-
-    last: np.ndarray
-    code: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Weighed:
-    """Both logs over the touched rows (T,): bool `take` for theirs, `conflict`, `same`; `new` batches to append."""
-
-    mine: list[Batch]
-    theirs: list[Batch]
-    ours: _Replay
-    their: _Replay
-    touched: np.ndarray
-    take: np.ndarray
-    conflict: np.ndarray
-    same: np.ndarray
-    new: list[Batch]
-
-
 def merge(
     project: Project,
     log: Log,
@@ -120,8 +98,9 @@ def merge(
         raise EngineError("Merging needs the name of the person who merges. Nothing was changed.")
     with project.session() if dry_run else project.changing() as con:
         rows = found_rows(con, log.rows)
-        weighed = _weighed(own_batches(con), [_here(batch, rows) for batch in log.batches], len(decisions.current(con)))
-        found = _conflicts(weighed)
+        theirs_here = [_here(batch, rows) for batch in log.batches]
+        weighed = weighing.weighed(own_batches(con), theirs_here, len(decisions.current(con)))
+        found = weighing.in_conflict(weighed)
         if expected is not None and found.state != expected:
             raise EngineError("Somebody decided meanwhile: the conflicts are others now. Look again; nothing changed.")
         sides = conflicts.ruled(found, conflicts.named(found, settled), prefer)
@@ -167,82 +146,7 @@ def _tags_here(batch: TagBatch, rows: np.ndarray) -> TagBatch:
     return TagBatch(**{**vars(batch), "rows": places[places >= 0]})
 
 
-def _weighed(mine: list[Batch], theirs: list[Batch], n: int) -> _Weighed:
-    ours, their = _played(mine, n), _played(theirs, n)
-    touched = np.flatnonzero(their.last >= 0)
-    keys = {key: at for at, key in enumerate(dict.fromkeys(batch.key for batch in (*mine, *theirs)))}
-    my_acts, their_acts = _acts(mine, keys, n), _acts(theirs, keys, n)
-    there = np.isin(their_acts, my_acts)
-    take, conflict, same = _judged(
-        ours.code[touched],
-        their.code[touched],
-        undecided=ours.last[touched] < 0,
-        known_here=np.isin(_last_acts(theirs, their, touched, keys, n), my_acts),
-        known_there=np.isin(_last_acts(mine, ours, touched, keys, n), their_acts),
-    )
-    new = _new({batch.key for batch in mine}, theirs, there)
-    return _Weighed(mine, theirs, ours, their, touched, take, conflict, same, new)
-
-
-def _played(batches: Sequence[Batch], n: int) -> _Replay:
-    last, code = np.full(n, -1, np.int64), np.zeros(n, np.int8)
-    for place, batch in enumerate(batches):
-        last[batch.rows], code[batch.rows] = place, batch.codes
-    return _Replay(last, code)
-
-
-def _acts(batches: Sequence[Batch], keys: Mapping[str, int], n: int) -> np.ndarray:
-    """int64 (E,): one number per entry in order, the same for the same act on the same row in both logs."""
-    parts = [(keys[batch.key] * n + batch.rows.astype(np.int64)) * 4 + batch.codes for batch in batches]
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
-
-
-def _last_acts(
-    batches: Sequence[Batch], replay: _Replay, rows: np.ndarray, keys: Mapping[str, int], n: int
-) -> np.ndarray:
-    """int64: the number of the last act on each of `rows`, as in `_acts`, -1 where there is none."""
-    key = np.array([*(keys[batch.key] for batch in batches), -1], np.int64)[replay.last[rows]]
-    return np.where(key < 0, -1, (key * n + rows) * 4 + replay.code[rows])
-
-
-def _judged(
-    own: np.ndarray, other: np.ndarray, *, undecided: np.ndarray, known_here: np.ndarray, known_there: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the touched rows, bool (T,): theirs holds, conflict, both sides say the same (see the table above)."""
-    parted = ~known_here & ~undecided & ~known_there
-    same = own == other
-    take = ~known_here & (undecided | known_there) | (parted & (own == NONE))
-    return take, parted & ~same & (own != NONE) & (other != NONE), same & (own != NONE)
-
-
-def _new(known: set[str], theirs: Sequence[Batch], there: np.ndarray) -> list[Batch]:
-    """Their batches that are not known here, and of known ones the rows that are not; `there` bool (E,)."""
-    found, at = [], 0
-    for batch in theirs:
-        missing = ~there[at : at + len(batch.rows)]
-        at += len(batch.rows)
-        if batch.key not in known:
-            found.append(batch)
-        elif missing.any():
-            found.append(Batch(**{**vars(batch), "rows": batch.rows[missing], "codes": batch.codes[missing]}))
-    return found
-
-
-def _conflicts(weighed: _Weighed) -> Conflicts:
-    rows = weighed.touched[weighed.conflict]
-    my_acts, my_act = _said(weighed.mine, weighed.ours.last[rows])
-    their_acts, their_act = _said(weighed.theirs, weighed.their.last[rows])
-    return Conflicts(rows, weighed.ours.code[rows], weighed.their.code[rows], my_acts, their_acts, my_act, their_act)
-
-
-def _said(batches: Sequence[Batch], last: np.ndarray) -> tuple[tuple[Act, ...], np.ndarray]:
-    """The acts among `last`, and which of them each is."""
-    places, which = np.unique(last, return_inverse=True)
-    acts = (batches[at] for at in places.tolist())
-    return tuple(Act(batch.key, batch.by, batch.made, batch.note) for batch in acts), which
-
-
-def _append(con: duckdb.DuckDBPyConnection, weighed: _Weighed, take: np.ndarray, *, by: str, name: str) -> None:
+def _append(con: duckdb.DuckDBPyConnection, weighed: Weighed, take: np.ndarray, *, by: str, name: str) -> None:
     """Append their new batches, and then what was chosen and what holds against them."""
     if not weighed.new:
         return
@@ -266,7 +170,7 @@ def _foreign(batch: Batch, numbers: Mapping[str, int], number: int) -> Foreign:
 
 
 def _confirmed(
-    weighed: _Weighed, take: np.ndarray, wanted: np.ndarray, said: np.ndarray, *, by: str, name: str
+    weighed: Weighed, take: np.ndarray, wanted: np.ndarray, said: np.ndarray, *, by: str, name: str
 ) -> list[Foreign]:
     """One batch per note: the rows of `said` (T,) get the wanted code, with the note of the decision that holds."""
     rows = weighed.touched[said]

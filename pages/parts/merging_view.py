@@ -13,7 +13,8 @@ import streamlit as st
 
 from engine.errors import EngineError
 from engine.store.conflicts import MINE, OPEN, THEIRS
-from engine.store.decision_files import Log, export_decisions, read_decisions
+from engine.store.decision_files import Log, export_decisions
+from engine.store.decision_reading import read_decisions
 from engine.store.merging import Merge, merge
 from engine.store.project import Project
 from pages.parts import merging_conflicts, reads, review_audit, state, uploads
@@ -116,9 +117,10 @@ def _put_away() -> None:
 def _tried(project: Project, path: Path) -> None:
     """What taking the file in would do, the conflicts, and the button that does it."""
     owner = path.parent.name
-    trial = reads.by_stamp(
-        project, "merge trial", lambda: merge(project, _read(str(path)), by=state.author(), dry_run=True), owner
-    )
+    with st.spinner("Comparing the two logs"):
+        trial = reads.by_stamp(
+            project, "merge trial", lambda: merge(project, _read(str(path)), by=state.author(), dry_run=True), owner
+        )
     _told(trial)
     if not trial.brings:
         st.caption("Everything in it that can be taken in is known here already.")
@@ -166,7 +168,10 @@ def _read(path: str) -> Log:
         raise EngineError("The file is no longer there. Upload it again; nothing was changed.")
     if Path(path).stat().st_size > MOST_BYTES:
         raise EngineError("The file is too large to be taken in here; use import-decisions in the shell.")
-    return read_decisions(path)
+    try:
+        return read_decisions(path)
+    except EngineError as error:  # where uploads are kept is nothing to a reader
+        raise EngineError(str(error).replace(path, Path(path).name)) from error
 
 
 def _told(trial: Merge) -> None:

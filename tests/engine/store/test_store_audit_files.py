@@ -10,7 +10,8 @@ from engine.curation import audit
 from engine.curation.facts import Facts
 from engine.errors import EngineError
 from engine.store import audits
-from engine.store.decision_files import export_decisions, read_decisions
+from engine.store.decision_files import export_decisions
+from engine.store.decision_reading import read_decisions
 from engine.store.merging import merge
 from engine.store.project import Project
 

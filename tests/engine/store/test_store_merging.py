@@ -11,7 +11,8 @@ import pytest
 from engine.__main__ import main
 from engine.errors import EngineError
 from engine.store import decision_history, decisions, merged_tags, tags
-from engine.store.decision_files import export_decisions, read_decisions
+from engine.store.decision_files import export_decisions
+from engine.store.decision_reading import read_decisions
 from engine.store.merging import merge
 from engine.store.project import Project
 
@@ -154,7 +155,7 @@ def test_single_rows_are_settled_and_the_rest_waits_or_follows_a_rule(copies, tm
     waits = take(mine, theirs, tmp_path, settled={2: "theirs", 7: "mine"})
     assert (waits.applied, waits.unsettled, waits.conflicted) == (False, 2, 3)
     seen = waits.conflicts.state
-    with pytest.raises(EngineError, match="settles nothing for row 2"):
+    with pytest.raises(EngineError, match="settles nothing for sample 2"):
         take(mine, theirs, tmp_path, settled={2: "hers"})
     mine.decide([4], "skip", by="Ada")
     with pytest.raises(EngineError, match="decided meanwhile"):

@@ -27,6 +27,7 @@ def located(
         raise EngineError(f"There is no folder {folder} of inputs. Nothing was written.")
     found: dict[int, Path | str] = {}
     problems: list[str] = []
+    lacking: set[str] = set()
     for entry in inputs:
         if needed is not None and entry["role"] not in needed:
             continue
@@ -40,11 +41,13 @@ def located(
             told.append(problem)
         else:
             why = next((problem for problem in told if problem != "missing"), "missing")
+            lacking.add(entry["role"])
             problems.append(f"{entry['name']} ({entry['role']}): {why}; it was {entry['path']}")
     if problems:
+        spared = " Without --rescore the pool's files are enough." if "pool" not in lacking else ""
         raise EngineError(
             f"{len(problems)} of the inputs cannot be used. " + ". ".join(problems) + ". Put the originals into one "
-            "folder and give it with --inputs. Nothing was written."
+            f"folder and give it with --inputs.{spared} Nothing was written."
         )
     return found
 

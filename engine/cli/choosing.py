@@ -35,7 +35,7 @@ def _for(setting: str) -> str:
 class _LongPhases(Silent):
     """Names phases that take a while on stderr."""
 
-    def phase(self, name: str, total: int, unit: str = "rows") -> None:
+    def phase(self, name: str, total: int, unit: str = "samples") -> None:
         """Name it if it is long."""
         if total >= LONG:
             note(f"{name}: {total:,} {unit}")
@@ -48,8 +48,8 @@ def select(
     size: Annotated[
         str,
         typer.Option(
-            help="How many rows: 500, or 10% of the usable rows; or what they may hold together: 200k tokens, short "
-            "200000t, or 80k words. Such a budget takes rows in the order of the strategy, each that still fits."
+            help="How many samples: 500, or 10% of the usable samples; or what they may hold together: 200k tokens, "
+            "short 200000t, or 80k words. Such a budget takes samples in the strategy's order, each that still fits."
         ),
     ],
     name: Annotated[str, typer.Option(metavar="SEL", help="What the selection is called.")],
@@ -66,7 +66,7 @@ def select(
     greedy: Annotated[
         str,
         typer.Option(
-            help=f"The search, one of {', '.join(GREEDY_NAMES)}; auto is lazy for up to some 100,000 rows. {_COVERING}"
+            help=f"The search, one of {', '.join(GREEDY_NAMES)}; auto is lazy up to some 100,000 samples. {_COVERING}"
         ),
     ] = "auto",
     kernel: Annotated[
@@ -79,18 +79,20 @@ def select(
     ),
     guard: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Leave out rows with this signal, as in leak or leak=0.3; may be repeated."),
+        typer.Option(
+            metavar="NAME", help="Leave out samples with this signal, as in leak or leak=0.3; may be repeated."
+        ),
     ] = None,
     keep: Annotated[
         str, typer.Option(help=f"Which of several copies a guard leaves in: {', '.join(_KEEPS)}.")
     ] = "first",
     where: Annotated[
-        str, typer.Option(metavar="JSON", help='Only rows that pass: filters as [["words", "", 10, 500], …].')
+        str, typer.Option(metavar="JSON", help='Only samples that pass: filters as [["words", "", 10, 500], …].')
     ] = "",
     at_most: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="QUOTA", help="COLUMN:VALUE=AMOUNT in rows or %, as in field/source:web=30%; VALUE * is each."
+            metavar="QUOTA", help="COLUMN:VALUE=AMOUNT in samples or %, as in field/source:web=30%; VALUE * is each."
         ),
     ] = None,
     at_least: Annotated[
@@ -121,7 +123,7 @@ def select(
     saved, chosen = choose_and_save(place, choice, run=run, name=name, by=by or _login(), reporter=_LongPhases())
     approved = sum(reason == "approved" for reason in chosen.reasons)
     extra = f", {approved:,} of them because a person approved them" if approved else ""
-    note(f"{saved.name} version {saved.version}: {len(saved.rows):,} rows{extra}")
+    note(f"{saved.name} version {saved.version}: {len(saved.rows):,} samples{extra}")
     curve = curve_of(chosen.gains)
     for told in (*((curve.sentence,) if curve else ()), *chosen.notes):
         note(told)
@@ -131,7 +133,7 @@ def select(
 @app.command()
 def decide(
     project: ProjectPath,
-    ids: Annotated[list[str], typer.Argument(metavar="ID... DECISION", help="Row ids, then the decision.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID... DECISION", help="Sample ids, then the decision.")],
     by: By = None,
     comment: Annotated[str, typer.Option("--note", help="Why.")] = "",
 ) -> None:
@@ -144,7 +146,7 @@ def decide(
     _one_of(decision, get_args(Decision), "decision")
     place = project_at(project)
     batch = place.decide([place.row_of(row_id) for row_id in named], decision, by=by or _login(), note=comment)
-    note(f"{decision}: {len(named):,} rows (batch {batch})")
+    note(f"{decision}: {len(named):,} samples (batch {batch})")
 
 
 def _count_tokens(place: Any, run: str) -> None:

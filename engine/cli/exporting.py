@@ -61,7 +61,7 @@ def export(
     words += [str(word) for name, value in plan_options(plan) if value is not None for word in (name, value)]
     report = write(place, saved, out, plan=plan, force=force, command=shlex.join(words))
     approval = f"approved by {saved.approved_by}" if saved.state == "approved" else "not approved"
-    note(f"{out}: {report.rows:,} rows of {saved.name} version {saved.version}, {approval}")
+    note(f"{out}: {report.rows:,} samples of {saved.name} version {saved.version}, {approval}")
     if len(report.splits) > 1:
         note(", ".join(f"{name} {rows:,}" for name, rows in report.splits.items()))
     for line in report.notes:

@@ -141,11 +141,9 @@ def extend(
 
     found = extend_run(project_at(project), run, reporter=_Phases())
     if found.added:
-        note(
-            f"{run}: {found.added:,} rows estimated; the run covers {found.run.rows:,} rows, its audit not the new ones"
-        )
+        note(f"{run}: {found.added:,} samples estimated; the run covers {found.run.rows:,}, its audit not the new ones")
     else:
-        note(f"{run}: covers all {found.run.rows:,} rows already, nothing changed")
+        note(f"{run}: covers all {found.run.rows:,} samples already, nothing changed")
     print(found.run.name)
 
 

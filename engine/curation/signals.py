@@ -78,7 +78,9 @@ class Signals:
         column, stored = self.column(name), self.array(name)[: self.n]
         limit = column.threshold if threshold is None else threshold
         if limit is None and column.kind != "flag":
-            raise EngineError(f"The signal {name!r} flags no rows: filter by its values instead. Nothing was changed.")
+            raise EngineError(
+                f"The signal {name!r} flags no samples: filter by its values instead. Nothing was changed."
+            )
         with np.errstate(invalid="ignore"):
             found = stored if limit is None else stored >= limit if column.sense == "at least" else stored <= limit
         return _whole(np.asarray(found, bool), self.n)
@@ -228,7 +230,7 @@ def outdated(facts: Facts) -> list[str]:
         return ["more signals have become known"]
     now = {(role, name): content for role, name, _, content in _beside(facts)}
     grown = facts.n - int(summary["rows"])
-    said = [f"{grown:,} rows joined it"] if grown > 0 else []
+    said = [f"{grown:,} samples joined it"] if grown > 0 else []
     changed = [_set_title(*key) for key, content in now.items() if before.get(key) != content]
     return said + [f"{name} was added" for name in changed]
 

@@ -126,7 +126,7 @@ def write(path: Path, content: Content) -> list[dict[str, Any]]:
     Returns what each file is: name within the folder (or ""), split, rows; for a data set folder, one entry a split.
     """
     plan, schema, parts = content.plan, content.schema, content.parts
-    content.reporter.phase(f"writing {len(content.rows):,} rows", len(content.rows))
+    content.reporter.phase(f"writing {len(content.rows):,} samples", len(content.rows))
     if plan.container == "hf":
         lazily = {name: content.items(places) for name, places in parts.items()}
         writers.write_data_sets(path, lazily, plan, schema)

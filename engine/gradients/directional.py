@@ -153,7 +153,7 @@ class Directional:
         step = f" at a step of {check.epsilon:.3g}" if check.epsilon is not None else ""
         return (
             f"The products along the directions are off by {check.relative_error:.0%} of their size{step}, measured on "
-            f"{check.rows} rows against the true derivative; at most {tolerance:.0%} is accepted. "
+            f"{check.rows} samples against the true derivative; at most {tolerance:.0%} is accepted. "
             f"{_precision_advice(self.sites)} Nothing was scored."
         )
 

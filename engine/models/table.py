@@ -121,7 +121,7 @@ class TokenTable:
             problems = {int(k): v for k, v in json.loads((folder / "problems.json").read_text("utf-8")).items()}
         except (OSError, ValueError) as error:
             raise EngineError(
-                f"The token table in {folder} cannot be read: {error}. Tokenise the rows again."
+                f"The token table in {folder} cannot be read: {error}. Tokenise the samples again."
             ) from error
         if len(offsets) != len(truncated) + 1 or not len(ids) == len(mask) == offsets[-1]:
             raise EngineError(f"The token table in {folder} is incomplete: its arrays disagree. Tokenise again.")

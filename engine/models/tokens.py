@@ -37,7 +37,7 @@ class ChatEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> None:
         """Prepare; `EngineError` for a limit below 4 tokens or a broken chat template."""
         if max_length < SHORTEST_LIMIT:
-            raise EngineError(f"max_length is {max_length}; a row needs at least {SHORTEST_LIMIT} tokens.")
+            raise EngineError(f"max_length is {max_length}; a sample needs at least {SHORTEST_LIMIT} tokens.")
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._renderer = ChatRenderer(tokenizer)
@@ -49,9 +49,9 @@ class ChatEncoder:
         """Which template was used, and how many rows so far had their system text folded or were cut."""
         notes = [self._renderer.note]
         if self._folded:
-            notes.append(f"{self._folded} rows: system text put before the first user turn (no system role)")
+            notes.append(f"{self._folded} samples: system text put before the first user turn (no system role)")
         if self._cut:
-            notes.append(f"{self._cut} rows longer than {self._max_length} tokens were cut")
+            notes.append(f"{self._cut} samples longer than {self._max_length} tokens were cut")
         return tuple(notes)
 
     def one(self, messages: "Sequence[Message]") -> Encoded:

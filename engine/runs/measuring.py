@@ -207,7 +207,9 @@ class Measurer:
         with self.ledger.phase("directional scores", tables=[pool], rows=rows):
             self.reporter.phase("directional scores", len(rows))
             table = self._table("directional", pool, rows, instrument, (len(targets.names), 0))
-        said = f"Checked on {check.rows} rows against the true derivative: relative error {check.relative_error:.1g}."
+        said = (
+            f"Checked on {check.rows} samples against the true derivative: relative error {check.relative_error:.1g}."
+        )
         return table, (*instrument.notes, said)
 
     def _few(self, pool: TokenTable, rows: np.ndarray) -> Batch:

@@ -209,11 +209,11 @@ def choose_inputs(errors: dict[str, float | None]) -> tuple[str, str]:
     """Words alone, unless the validation error with sentence embeddings is clearly lower; and a sentence why."""
     plain, rich = (errors[name] for name in CANDIDATES)
     if plain is None or rich is None:
-        return CANDIDATES[0], "words alone: too few labelled rows to tell whether sentence embeddings help"
+        return CANDIDATES[0], "words alone: too few labelled samples to tell whether sentence embeddings help"
     said = f"validation error {rich:.3f} of the labels' variance with sentence embeddings, {plain:.3f} without"
     if rich < CLEARLY * plain:
         return CANDIDATES[1], f"sentence embeddings with words: {said}"
-    return CANDIDATES[0], f"words alone: {said}, which does not pay for an encoder pass of every row"
+    return CANDIDATES[0], f"words alone: {said}, which does not pay for an encoder pass of every sample"
 
 
 def _learnt(

@@ -108,8 +108,8 @@ def sentence(teacher: str, constant: bool, found: tuple[Quadrant, ...]) -> str:
     agreement, share = last.estimates["network"], last.share_of_mean
     rows = "undefined" if agreement.rows.value is None else f"{agreement.rows.value:.2f}"
     error = "" if share is None else f", squared error {share:.2f} of that of the mean"
-    where = {"neither": "rows and items never seen", "items": "rows never seen"}.get(last.name, "pairs held out")
+    where = {"neither": "samples and items never seen", "items": "samples never seen"}.get(last.name, "pairs held out")
     beaten = [n for n, each in last.estimates.items() if n != "network" and each.mse < 0.98 * agreement.mse]
     names = {"linear": "a linear model", "kernel": "kernel ridge"}
     better = f" On the same labels {' and '.join(names[n] for n in beaten)} did better." if beaten else ""
-    return f"On {where}: Spearman of the rows {rows}{error}.{better}"
+    return f"On {where}: Spearman of the samples {rows}{error}.{better}"

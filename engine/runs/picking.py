@@ -65,7 +65,8 @@ def pick_embedding(measurer: Measurer, pool: TokenTable, tuning: Measured, combi
 def _pilot(measurer: Measurer, pool: TokenTable, tuning: Measured, combine: Combination) -> dict[str, Any]:
     if len(tuning.rows) < LEAST_ROWS:
         said = (
-            f"The tuning slice has {len(tuning.rows)} rows, too few for a pilot ({LEAST_ROWS}): '{DEFAULT}' was taken."
+            f"The tuning slice has {len(tuning.rows)} samples, too few for a pilot ({LEAST_ROWS}): "
+            f"'{DEFAULT}' was taken."
         )
         return {"name": DEFAULT, "sentence": said, "candidates": []}
     config, usable = measurer.config, int((pool.response_lengths > 0).sum())

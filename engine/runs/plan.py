@@ -50,7 +50,7 @@ class Plan:
     exact_seconds: float | None
     device: str
     notes: tuple[str, ...] = ()
-    compared: str = "gradients of every row"
+    compared: str = "gradients of every sample"
 
 
 @dataclass
@@ -109,7 +109,7 @@ def plan(project: Project, config: ScoreConfig) -> Plan:
         exact_seconds=compared,
         device=speed.device,
         notes=(*sizes.notes, *speed.notes, f"speed {origin}; times exclude waiting for other jobs"),
-        compared=f"{config.teacher} of every row and item" if config.method == "network" else Plan.compared,
+        compared=f"{config.teacher} of every sample and item" if config.method == "network" else Plan.compared,
     )
 
 
@@ -160,7 +160,7 @@ def _plan_without_model(project: Project, config: ScoreConfig, view: View) -> Pl
         exact_seconds=whole_seconds(config, speed, **shape) if network else None,
         device=speed.device,
         notes=(f"speed measured {'just now' if fresh else 'earlier'} on this machine; no language model is run",),
-        compared=f"{config.teacher} of every row and item" if network else Plan.compared,
+        compared=f"{config.teacher} of every sample and item" if network else Plan.compared,
     )
 
 
@@ -216,10 +216,10 @@ def measure_sizes(project: Project, view: View, tokenizer: Tokenizer, *, seed: i
     per_target = [_tokens(project, "target", t.name, t.rows, tokenizer, seed=seed)[1] for t in view.targets]
     estimated = max([view.rows, *(t.rows for t in view.targets)]) > SAMPLE_ROWS
     cut = int(sample.truncated.sum())
-    notes = [f"tokens estimated from {len(sample)} rows"] if estimated else []
+    notes = [f"tokens estimated from {len(sample)} samples"] if estimated else []
     if cut:
         notes.append(
-            f"about {cut / len(sample):.0%} of the rows are longer than {tokenizer.max_length} tokens and are cut"
+            f"about {cut / len(sample):.0%} of the samples are longer than {tokenizer.max_length} tokens and are cut"
         )
     targets = {t.name: t.rows for t in view.targets}
     return _Sizes(view.rows, pool_tokens, targets, sum(per_target), estimated, sample, notes)
@@ -251,13 +251,13 @@ def describe_plan(made: Plan) -> list[str]:
     lines = [
         f"method     {made.method}"
         + (f" with model {made.model} ({made.parameters:,} parameters)" if made.model else ""),
-        f"rows       {made.rows:,} in the pool, targets "
+        f"samples    {made.rows:,} in the pool, targets "
         + (", ".join(f"{name} {rows:,}" for name, rows in made.targets.items()) or "none"),
         f"tokens     {about}{made.tokens:,} in the pool",
         f"work       {made.flops:.3g} FLOPs, {made.bytes / 1e6:,.1f} MB on disk",
         f"device     {made.device}",
     ]
-    lines += [f"  {p.name:<22} {p.rows:>9,} rows  {p.flops:>9.3g} FLOPs  {p.seconds:>9.1f} s" for p in made.phases]
+    lines += [f"  {p.name:<22} {p.rows:>9,} samples  {p.flops:>9.3g} FLOPs  {p.seconds:>9.1f} s" for p in made.phases]
     lines.append(f"time       about {made.seconds:,.0f} s")
     if made.exact_seconds is not None and made.exact_seconds > 0:
         lines.append(f"           ({made.compared} would take about {made.exact_seconds:,.0f} s)")

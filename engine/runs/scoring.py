@@ -106,7 +106,7 @@ def _score_by_gradients(folder: JobFolder, config: ScoreConfig, ledger: Ledger, 
     roles[pool.truncated] |= TRUNCATED
     if warmed is not None:
         roles[np.asarray(warmed.rows)] |= WARM_UP
-        scored.notes.append(f"The model was first trained on {len(warmed.rows)} rows of the pool; they are marked.")
+        scored.notes.append(f"The model was first trained on {len(warmed.rows)} samples of the pool; they are marked.")
     scored.notes[:0] = [*lm.notes, *parameters.notes, *_honest_notes(folder, config, named)]
     scored.summary |= _shared_summary(config, named, targets, parameters)
     scored.problems = {**{str(row): reason for row, reason in pool.problems.items()}, **scored.problems}

@@ -126,7 +126,7 @@ def bring_score(project: Project, folder: JobFolder, reporter: Reporter) -> str:
     if name not in known:
         project.add_run(_record(name, artifact, config, view, spec))
     folder.write_result(run=name, artifact=artifact.name)
-    reporter.log(f"run {name}: {view.rows} rows, artifact {artifact.name}")
+    reporter.log(f"run {name}: {view.rows} samples, artifact {artifact.name}")
     return name
 
 

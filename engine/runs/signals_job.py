@@ -156,5 +156,5 @@ def _origin(role: Role, field: str, names: tuple[str, ...]) -> SignalColumn:
         array=role,
         categories=names,
         group="Language and origin",
-        explanation=f"{said}; from the field “{field}”. Rows that do not say are counted as {MISSING}.",
+        explanation=f"{said}; from the field “{field}”. Samples that do not say are counted as {MISSING}.",
     )

@@ -72,8 +72,8 @@ def selection_features(project: Project, *, rows: int | None = None) -> Selectio
     needed = project.counts().pool if rows is None else rows
     if needed > record.rows:
         raise EngineError(
-            f"The latest map covers the first {record.rows:,} rows of the pool, {needed:,} are needed: "
-            f"{needed - record.rows:,} rows that were added later have no features. Run map again. "
+            f"The latest map covers the first {record.rows:,} samples of the pool, {needed:,} are needed: "
+            f"{needed - record.rows:,} samples that were added later have no features. Run map again. "
             "Nothing was selected."
         )
     arrays = {name: load_array(plane, name) for name in ("neighbours", "distances")}

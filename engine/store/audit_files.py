@@ -134,7 +134,7 @@ def parsed(
     rows = whole(found["rows"])
     reached_at = moment(text(found["reached_at"])) if counts[2] else ""
     check(bool(by.strip()) and (not counts[2] or bool(reached_by.strip())), "an audit's author")
-    check(len(np.unique(rows)) == len(rows) > 0, "an audit's rows")
+    check(len(np.unique(rows)) == len(rows) > 0, "an audit's samples")
     check(0 <= counts[2] <= len(rows) <= counts[1], "an audit's counts")
     files = tuple(_parsed_file(entry, check=check, text=text) for entry in found["files"])
     check(sum(file.count for file in files) == counts[1], "an audit's members")
@@ -145,7 +145,7 @@ def parsed(
 def _parsed_file(entry: dict[str, Any], *, check: _Check, text: Callable[[Any], str]) -> FileBits:
     name, sha256, mapping, packed = (text(entry[key]) for key in ("name", "sha256", "mapping", "members"))
     usable = entry["usable"]
-    check(type(usable) is int and 0 < usable < LARGEST_FILE, "a file's rows")
+    check(type(usable) is int and 0 < usable < LARGEST_FILE, "a file's samples")
     try:
         unpack = zlib.decompressobj()
         bits = unpack.decompress(base64.b64decode(packed, validate=True), usable // 8 + 1)

@@ -116,7 +116,7 @@ def checked(settled: Mapping[int, str] | None, prefer: str | None) -> None:
     for row, side in (settled or {}).items():
         if side not in SIDES:
             raise EngineError(
-                f"{side!r} settles nothing for row {row}; use one of {', '.join(SIDES)}. Nothing was changed."
+                f"{side!r} settles nothing for sample {row}; use one of {', '.join(SIDES)}. Nothing was changed."
             )
 
 

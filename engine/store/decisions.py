@@ -268,12 +268,12 @@ def _keep_snapshot(con: duckdb.DuckDBPyConnection, batch: int, state: np.ndarray
 def _checked_rows(rows: Sequence[int] | np.ndarray, pool: int) -> np.ndarray:
     numbers = np.unique(np.asarray(rows))
     if not len(numbers):
-        raise EngineError("No row to decide upon was given. Nothing was recorded.")
+        raise EngineError("No sample to decide upon was given. Nothing was recorded.")
     if not np.issubdtype(numbers.dtype, np.integer):
-        raise EngineError(f"Rows are whole numbers, got {numbers.dtype}. Nothing was recorded.")
+        raise EngineError(f"Samples are whole numbers, got {numbers.dtype}. Nothing was recorded.")
     if numbers[0] < 0 or numbers[-1] >= pool:
         wrong = numbers[0] if numbers[0] < 0 else numbers[-1]
-        raise EngineError(f"Row {wrong} does not exist: the pool has {pool:,} usable rows. Nothing was recorded.")
+        raise EngineError(f"Sample {wrong} does not exist: the pool has {pool:,} usable samples. Nothing was recorded.")
     return numbers
 
 

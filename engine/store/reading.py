@@ -123,7 +123,7 @@ def rows(
     there = size(con, role, set_name)
     wrong = numbers[(numbers < 0) | (numbers >= there)]
     if len(wrong):
-        raise EngineError(f"Row {wrong[0]} does not exist: {_called(role, set_name)} has {there:,} usable rows.")
+        raise EngineError(f"Sample {wrong[0]} does not exist: {_called(role, set_name)} has {there:,} usable samples.")
     distinct, places = np.unique(numbers, return_inverse=True)
     found = _fetch(con, artifacts, distinct, role, set_name)
     return [found[at] for at in places.tolist()]
@@ -138,7 +138,7 @@ def raw(con: duckdb.DuckDBPyConnection, artifacts: Path, asked: np.ndarray) -> l
         mine = asked[(asked >= base) & (asked < base + usable)]
         found += read_raw(artifacts / folder, mine - base) if len(mine) else []
     if len(found) != len(asked):
-        raise EngineError(f"Only {len(found):,} of the {len(asked):,} rows exist, or they were not in order.")
+        raise EngineError(f"Only {len(found):,} of the {len(asked):,} samples exist, or they were not in order.")
     return found
 
 
@@ -196,7 +196,7 @@ def row_of(con: duckdb.DuckDBPyConnection, sample_id: str) -> int:
         if by_engine:
             return int(by_engine[0])
     if found:
-        raise EngineError(f"The id {sample_id!r} is borne by several rows: use the engine id of the one you mean.")
+        raise EngineError(f"The id {sample_id!r} is borne by several samples: use the engine id of the one you mean.")
     raise EngineError(f"No sample has the id {sample_id!r}. Look it up on the Pool page or in the scores file.")
 
 

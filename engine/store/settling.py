@@ -150,7 +150,7 @@ def _gone(path: str | Path, number: int, line: dict[str, Any], found: Conflicts)
     """Raise where the line's row is in conflict still, but over other decisions than the file says."""
     row = str(line.get("row") if line.get("row") is not None else "").strip()
     if not row.isascii() or not row.isdigit() or len(row) > 12:
-        raise _wrong(path, number, "no conflict that is known here and no number of a row")
+        raise _wrong(path, number, "no conflict that is known here and no number of a sample")
     if places_of(found, np.array([int(row)]))[1][0]:
         what = f"a decision on {str(line.get('id'))[:40]!r} that is another one by now; write the conflicts anew"
         raise _wrong(path, number, what)

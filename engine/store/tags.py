@@ -115,8 +115,8 @@ def _rows(con: duckdb.DuckDBPyConnection, rows: Sequence[int] | np.ndarray) -> n
     numbers = np.unique(np.asarray(rows, np.int64))
     pool = reading.size(con, "pool", "")
     if not len(numbers):
-        raise EngineError("No row to tag was given. Nothing was recorded.")
+        raise EngineError("No sample to tag was given. Nothing was recorded.")
     if numbers[0] < 0 or numbers[-1] >= pool:
         wrong = numbers[0] if numbers[0] < 0 else numbers[-1]
-        raise EngineError(f"Row {wrong} does not exist: the pool has {pool:,} usable rows. Nothing was recorded.")
+        raise EngineError(f"Sample {wrong} does not exist: the pool has {pool:,} usable samples. Nothing was recorded.")
     return numbers.astype(np.int32)

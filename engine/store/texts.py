@@ -104,7 +104,7 @@ def _offsets(folder: Path, rows: np.ndarray) -> np.ndarray:
     offsets = load_array(folder, OFFSETS)
     if len(rows) and rows[-1] >= len(offsets) - 1:
         raise EngineError(
-            f"{folder} holds {len(offsets) - 1:,} rows, not row {rows[-1]}: restore the project's backup."
+            f"{folder} holds {len(offsets) - 1:,} samples, not sample {rows[-1]}: restore the project's backup."
         )
     return offsets
 

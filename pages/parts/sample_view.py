@@ -69,10 +69,14 @@ def _explanation(project: Project, row: int, name: str) -> str:
     signals, described = reads.marks(project), signals_of(reads.facts(project)).columns
     if name == "near-duplicate" and signals is not None:
         first = int(signals.near_duplicate_of[row])
-        return "The first of a group of near-duplicates." if first == row else f"Nearly the same as pool row {first:,}."
+        return (
+            "The first of a group of near-duplicates."
+            if first == row
+            else f"Nearly the same as sample {first:,} of the pool."
+        )
     if name == "repeated sample":
         first = int(signals_of(reads.facts(project)).array(name)[row])
-        return f"Nearly the same as pool row {first:,}, response and all."
+        return f"Nearly the same as sample {first:,} of the pool, response and all."
     if name == "leak" and signals is not None:
         return f"{percent(float(signals.leak[row]), 0)} of a target item's word sequences occur in it."
     if name in described and described[name].group == "Personal data":

@@ -75,7 +75,7 @@ def test_a_covering_strategy_says_what_was_gained(
 
 def test_strategies_by_score_say_nothing_of_gains(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert select(project) == 0
-    assert capsys.readouterr().err == "s version 1: 10 rows\n"
+    assert capsys.readouterr().err == "s version 1: 10 samples\n"
 
 
 @pytest.mark.parametrize(

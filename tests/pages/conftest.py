@@ -216,7 +216,7 @@ def full_summary() -> dict[str, Any]:
         "uncertainty": {
             "level": 0.9, "coverage": 0.91, "by_decile": [0.9, 0.88, 0.93, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.91],
             "width": 0.12, "relative_width": 0.4, "n": 180, "calibrated_on": 540,
-            "sentence": "90% intervals hold the exact score of 91% of 180 audit rows.",
+            "sentence": "90% intervals hold the exact score of 91% of 180 audit samples.",
         },
         "embedding": {
             "name": "gradient", "dim": 4096, "sentence": "Gradients were the most faithful for their cost.",

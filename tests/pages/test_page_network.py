@@ -40,7 +40,7 @@ def network_summary(*names: str, teacher: str = "less", pointwise: bool = False)
             "inputs": {"name": "lexical", "why": "words alone: enough", "dim": 778, "parts": [778], "tried": {}},
             "labelled": labelled, "quadrants": [quadrant(name, 0.62) for name in names],
             "fit": {"epochs": 3, "best": 2, "errors": [0.9, 0.4, 0.5], "error": 0.4, "constant": False},
-            "sentence": "On rows and items never seen: Spearman of the rows 0.50.",
+            "sentence": "On samples and items never seen: Spearman of the samples 0.50.",
         },
         "passes": {"equivalents": 70, "full_equivalents": 1000, "saved": 0.93},
         "counts": {"exact": 10, "propagated": 49, "unscorable": 1},
@@ -107,7 +107,7 @@ def test_a_network_is_shown_in_a_sentence_panels_and_a_table(pages: Any, make_pr
     said = told(test)
     assert "3 samples added after the run: estimated too, but none is judged below." in said
     assert "Of these: 3 audit, 12 labelled for the network, 3 added after the run." in said
-    assert "On rows and items never seen: Spearman of the rows 0.50." in said
+    assert "On samples and items never seen: Spearman of the samples 0.50." in said
     assert "Label more samples for a finer cut" in said
     assert not any("landmark" in warning.value for warning in test.warning)
     assert "10 by the teacher, 49 by the network, 1 without a score" in said

@@ -252,7 +252,7 @@ def test_a_plan_without_a_language_model_speaks_of_none(
     made = planning.Plan(
         method="network", model="", rows=60, targets={"maths": 4}, landmarks=0, tokens=0, tokens_are_estimated=False,
         parameters=0, flops=0.0, bytes=1000, seconds=3.0, phases=(Phase("teacher labels", 10, 0, 0.0, 3.0),),
-        exact_seconds=60.0, device="cpu", compared="delift-se of every row and item",
+        exact_seconds=60.0, device="cpu", compared="delift-se of every sample and item",
     )  # fmt: skip
     monkeypatch.setattr(planning, "plan", lambda project, config: made)
     choose(test, "network")
@@ -260,5 +260,5 @@ def test_a_plan_without_a_language_model_speaks_of_none(
     test.button(key="score_plan").click().run()
     assert not test.exception
     assert [m.label for m in test.metric] == ["Time", "Disk"]
-    assert "For comparison: DELIFT (SE) of every row and item would take 1 min 0 s." in told(test)
+    assert "For comparison: DELIFT (SE) of every sample and item would take 1 min 0 s." in told(test)
     assert cost_plan.sizes(make_project("two", run=False), ScoreConfig(method="random")).endswith("Takes no time.")

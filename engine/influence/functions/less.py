@@ -126,7 +126,7 @@ class Less:
             f"LESS at {len(self._weights)} checkpoints, which count by their epochs' mean learning rates: {weights}.",
             f"Gradients in {whole:,} adapter weights{'' if kept == whole else f', projected to {kept:,}'}; "
             "pool samples by Adam's step, items by the plain gradient, both of unit length.",
-            f"The adapters have seen {len(self._warm_up.rows)} rows of the pool in their warm-up.",
+            f"The adapters have seen {len(self._warm_up.rows)} samples of the pool in their warm-up.",
         )
 
     def __call__(

@@ -23,9 +23,9 @@ import numpy as np
 from engine.influence.fidelity import Measure, spearman, top_overlap
 
 QUADRANTS: dict[str, str] = {
-    "both": "row and item both seen, the pair held out",
-    "rows": "row seen, item never seen",
-    "items": "item seen, row never seen",
+    "both": "sample and item both seen, the pair held out",
+    "rows": "sample seen, item never seen",
+    "items": "item seen, sample never seen",
     "neither": "neither seen",
 }
 SHOWN_PAIRS = 1500

@@ -94,7 +94,7 @@ def test_every_signal_is_a_column_a_mark_and_a_filter(project: Project) -> None:
     with pytest.raises(EngineError, match="numbers, not categories"):
         columns.categories(facts, "signal/share")
     assert [(c.name, n) for c, n, _ in summary(facts) if c.name == "share"] == [("share", int((share >= 0.5).sum()))]
-    assert outdated(facts) == ["4 rows joined it"]
+    assert outdated(facts) == ["4 samples joined it"]
 
 
 def test_a_guard_takes_a_threshold_only_where_it_goes_by_a_number(project: Project) -> None:

@@ -318,8 +318,8 @@ def test_progress_notes_and_cancellation(
     tokenize([rows], tokenizer, max_length=40, reporter=listener)
     assert listener.done == 5
     assert listener.lines[0] == "chat template: the tokenizer's own"
-    assert listener.lines[1].startswith("1 rows: system text put before the first user turn")
-    assert listener.lines[2].startswith("1 rows longer than 40 tokens were cut")
+    assert listener.lines[1].startswith("1 samples: system text put before the first user turn")
+    assert listener.lines[2].startswith("1 samples longer than 40 tokens were cut")
     with pytest.raises(Cancelled):
         tokenize([rows, rows], tokenizer, max_length=40, reporter=Listener(patience=5), folder=tmp_path)
     assert [column._file.closed for column in columns] == [True, True]

@@ -349,7 +349,7 @@ def test_the_command_prints_the_run_and_the_scores_file_covers_the_new_rows(
     assert main(["extend", place, "--run", "base"]) == 0
     told = capsys.readouterr()
     assert told.out == "base\n"
-    assert "1 rows estimated; the run covers 41 rows" in told.err
+    assert "1 samples estimated; the run covers 41" in told.err
     assert main(["extend", place, "--run", "base"]) == 0
     assert "nothing changed" in capsys.readouterr().err
     assert main(["scores", place, "--run", "base", "--out", str(tmp_path / "s.parquet")]) == 0

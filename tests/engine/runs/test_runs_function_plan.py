@@ -104,11 +104,11 @@ def test_ratings_are_planned_by_prompts_and_models(project: Project, config: Sco
 def test_a_network_is_compared_with_its_teacher_asked_of_everything(project: Project, config: ScoreConfig) -> None:
     made = plan(project, replace(config, method="network", teacher="delift", network_features="lexical", **QUICK))
     whole = plan(project, replace(config, method="delift"))
-    assert made.compared == "delift of every row and item"
+    assert made.compared == "delift of every sample and item"
     assert made.exact_seconds == pytest.approx(whole.seconds - SPEED.loading)
     assert whole.exact_seconds is None
     assert made.seconds < whole.seconds
-    assert any("delift of every row and item would take" in line for line in describe_plan(made))
+    assert any("delift of every sample and item would take" in line for line in describe_plan(made))
 
 
 def test_nothing_is_planned_for_a_model_that_does_not_run(project: Project, config: ScoreConfig) -> None:

@@ -96,7 +96,7 @@ def test_larger_pools_are_estimated_from_a_sample_and_say_so(
     made = plan(project, config)
     assert made.tokens_are_estimated
     assert made.tokens == pytest.approx(exact, rel=0.25)
-    assert any("estimated from 20 rows" in note for note in made.notes)
+    assert any("estimated from 20 samples" in note for note in made.notes)
     assert "about" in "\n".join(line for line in describe_plan(made) if line.startswith("tokens"))
 
 

@@ -81,7 +81,7 @@ def test_marks_reach_across_files_and_earlier_rows_keep_theirs(project, make_row
     assert third.id == third.engine_id
     assert first.id_clash
     assert third.id_clash
-    with pytest.raises(EngineError, match="borne by several rows"):
+    with pytest.raises(EngineError, match="borne by several samples"):
         project.row_of("x")
 
 

@@ -64,7 +64,9 @@ def test_what_was_found_is_counted_and_looked_at(pages: Any, make_project: Calla
 
 def test_of_copies_one_is_kept_and_one_undo_takes_it_back(pages: Any, make_project: Callable[..., Project]) -> None:
     project = make_project(plane=False, run=False)
-    add(project, "pool", "", [("The same question, word for word?", "The same answer.")] * 4)
+    rules = "Read the rules with care, then say in one word whether the sentence keeps to all of them. " * 3
+    shared = [(rules, "Yes."), (rules, "Perhaps not.")]  # the same instruction, answered otherwise
+    add(project, "pool", "", [("The same question, word for word?", "The same answer.")] * 4 + shared)
     check(project)
     project.decide([62], "approve", by="somebody")
     test = pages.open("1_Pool.py", project)

@@ -79,3 +79,4 @@ def _counted(texts: TextPairs, reporter: Reporter) -> Iterator[Pair]:
             reporter.check()
             reporter.advance(500)
     reporter.advance(len(texts) % 500)
+    reporter.phase("comparing samples with each other", 0)

@@ -50,7 +50,8 @@ def search(
     there = texts.prepare(project, reporter=listener)
     passing, doubtful, undecided = _sifted([texts.index_of(project, part) for part in there], columns, query.terms)
     if doubtful.any():
-        read = texts.scan(project, columns, _test(undecided), among=doubtful, reporter=listener)
+        test = _test(undecided)
+        read = texts.scan(project, columns, test, among=doubtful, prepared=there, reporter=listener)
         passing[doubtful] = read[doubtful]
     return passing
 

@@ -105,16 +105,17 @@ def scan(
     test: Callable[[dict[str, pa.Array]], np.ndarray],
     *,
     among: np.ndarray | None = None,
+    prepared: Sequence[Part] | None = None,
     reporter: Reporter | None = None,
 ) -> np.ndarray:
     """bool (n,): what `test` says of the rows of the pool, or of those `among` (bool (n,)); False of the others.
 
     columns: names such as "prompt" and "response-folded"; `test` gets one Arrow array of texts for each and gives one
     truth value per row. Batches are tested side by side, in threads; one without rows asked for is not read. The
-    columns are made first where they are missing.
+    columns are made first where they are missing, unless `prepared` are the files as `prepare` gave them.
     """
     listener = reporter or Silent()
-    there = prepare(project, reporter=listener)
+    there = prepare(project, reporter=listener) if prepared is None else prepared
     work = [group for part in there for group in _grouped(_pieces(project, part, among))]
     listener.phase("searching", sum(len(piece.rows) for group in work for piece in group))
     passing = np.zeros(sum(part.count for part in there), bool)

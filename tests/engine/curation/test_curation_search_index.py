@@ -54,7 +54,7 @@ def arrays(rows: Sequence[tuple[str, str]], columns: Sequence[str]) -> dict[str,
     return {name: pa.array([row[COLUMNS.index(name)] for row in rows], pa.large_string()) for name in columns}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(TURNS, TURNS), min_size=1, max_size=24), st.lists(QUERY, min_size=4, max_size=8), st.data())
 def test_the_index_and_the_texts_say_the_same(
     chats: list[tuple[list[str], list[str]]], queries: list[tuple[str, str]], data: st.DataObject

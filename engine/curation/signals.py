@@ -240,11 +240,12 @@ def _set_title(role: str, name: str) -> str:
 
 
 def categories(signals: Signals, name: str) -> "pd.Series[int]":
-    """How many rows each category of a signal has, most first."""
+    """How many rows each category of a signal has, most first; the one that says nothing last."""
     column = signals.column(name)
     codes = signals.codes(name)
     counts = np.bincount(codes[codes >= 0], minlength=len(column.categories))
-    return pd.Series(counts, index=list(column.categories)).sort_values(ascending=False, kind="stable")
+    found = pd.Series(counts, index=list(column.categories)).sort_values(ascending=False, kind="stable")
+    return found.sort_index(key=lambda names: names == column.nothing, kind="stable") if column.nothing else found
 
 
 def _closeness(facts: Facts, plane: str) -> list[Path]:

@@ -27,7 +27,7 @@ class SignalColumn:
     """One signal: `name` as filters and links use it, `title` as pages show it, `explanation` in a sentence or two.
 
     `guard`: a selection may leave out the rows that carry it. `group`: what it is listed under. `role` and `set` name
-    the set it was compared with, where there is one.
+    the set it was compared with, where there is one. `nothing`: the category of rows of which there is nothing to say.
     """
 
     name: str
@@ -43,6 +43,7 @@ class SignalColumn:
     group: str = ""
     role: str = ""
     set: str = ""
+    nothing: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no signal can be."""

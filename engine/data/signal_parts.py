@@ -96,6 +96,7 @@ REPEATS = SignalColumn(
     kind="category",
     array="near_duplicate_kind",
     categories=copy_kinds.KINDS,
+    nothing=copy_kinds.KINDS[0],
     group="Copies",
     explanation="What a near-duplicate has nearly in common with an earlier sample of its group: prompt and response, "
     "the prompt only (the same instruction, another answer), the response only, or parts of both; else nothing.",

@@ -64,7 +64,7 @@ def _browse(project: Project) -> None:
     others = copies(reads.facts(project), str(name), keep=keep, run=run.name if run else "")
     _reject(project, str(name), keep, others, len(all_groups))
     if len(all_groups):
-        _page(project, all_groups, others)
+        _page(project, str(name), all_groups, others)
 
 
 def _groups(project: Project, name: str) -> Groups:
@@ -127,7 +127,7 @@ def _undo(project: Project) -> None:
         )
 
 
-def _page(project: Project, found: Groups, others: np.ndarray) -> None:
+def _page(project: Project, name: str, found: Groups, others: np.ndarray) -> None:
     """A few groups, each as a table of its samples."""
     pages = -(-len(found) // PER_PAGE)
     page = int(st.number_input("Page of groups", 1, pages, 1, key="copies_page", width=160)) if pages > 1 else 1
@@ -137,7 +137,7 @@ def _page(project: Project, found: Groups, others: np.ndarray) -> None:
         rows = rows[np.argsort(others[rows], kind="stable")]  # the one that stays first
         st.caption(f"Group {number + 1:,}: {count(len(rows), 'sample')}")
         shown = rows[:MOST_LINES].tolist()
-        repeats = _repeats(project, shown)
+        repeats = _repeats(project, shown) if name == "near-duplicate" else None
         table(
             [
                 {

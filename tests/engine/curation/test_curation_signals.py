@@ -9,7 +9,17 @@ import pytest
 from engine.curation import columns, filters, guards, marks
 from engine.curation.facts import Facts
 from engine.curation.filters import Filter
-from engine.curation.signals import KEEPS, copies, groups, left_out, outdated, signals_of, summary
+from engine.curation.signals import (
+    KEEPS,
+    Signals,
+    categories,
+    copies,
+    groups,
+    left_out,
+    outdated,
+    signals_of,
+    summary,
+)
 from engine.data.samples import Message, Row, SourceInfo
 from engine.data.signal_columns import LEAK, NEAR_DUPLICATE, SignalColumn, read_columns, write_columns
 from engine.errors import EngineError
@@ -131,3 +141,11 @@ def test_of_copies_one_stays_whichever_is_asked_for(project: Project) -> None:
     project.decide([2, 13, 20], "reject", by="a")  # the first of one group, all of the other
     out = copies(Facts(project), "near-duplicate")
     assert (out[[2, 5, 9, 11]].tolist(), out[[13, 20]].tolist()) == ([True, False, True, True], [False, True])
+
+
+def test_the_category_of_nothing_is_counted_last(project: Project) -> None:
+    record(project, listed=True)
+    found = signals_of(Facts(project))
+    column = replace(TONGUE, nothing=str(categories(found, "language").index[0]))
+    counts = categories(Signals(found.n, {"language": column}, found.folders), "language")
+    assert list(counts.index) == list(categories(found, "language").index[::-1]) and counts.sum() == COVERED

@@ -99,7 +99,9 @@ def _groups(project: Project, found: Pair, one: Compared, two: Compared, column:
     order = order[groups.sizes[order] > 0]
     lines = [_line(groups, known.names, at, one, two) for at in order[:SHOWN].tolist()]
     places = {name: st.column_config.NumberColumn(format="%.1f %%") for name in list(lines[0])[2:]} if lines else {}
-    places["Shift"] = st.column_config.NumberColumn(format="%+.1f", help="Share in the second less that in the first.")
+    places["Shift"] = st.column_config.NumberColumn(
+        "Shift, points", format="%+.1f", help="Share in the second less that in the first, in percent points."
+    )
     places["Samples"] = st.column_config.NumberColumn(format="localized")
     event = st.dataframe(lines, hide_index=True, on_select="rerun", selection_mode="single-row", column_config=places,
                          key=f"comparing_groups_{column}")  # fmt: skip

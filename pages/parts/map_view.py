@@ -192,13 +192,13 @@ def _toggle(part: Filter | None) -> None:
 
 def hover_text(project: Project, row: int, painted: map_colours.Painted) -> str:
     """The card of the point under the pointer: id, decision, what its colour says, how it begins; plain text."""
-    stored = reads.sample(project, row)
-    decision = filters.decision_name(int(reads.decisions(project)[row]))
-    lines = (
-        f"{shorten(stored.id, 40)} · {decision}",
-        shorten(map_colours.told(project, painted, row), 80),
-        shorten(stored.messages[0].content, 160),
-    )
+    try:
+        stored = reads.sample(project, row)
+        decision = filters.decision_name(int(reads.decisions(project)[row]))
+        coloured = map_colours.told(project, painted, row)
+    except EngineError as error:  # the map stays where its project is held, or gone
+        return shorten(str(error), 160)
+    lines = (f"{shorten(stored.id, 40)} · {decision}", shorten(coloured, 80), shorten(stored.messages[0].content, 160))
     return "\n".join(line for line in lines if line)
 
 

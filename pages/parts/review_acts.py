@@ -3,7 +3,7 @@
 A decision is recorded against what the reviewer saw: where somebody else has decided otherwise meanwhile, it is held
 back and both are told (`held`), until the reviewer says which stands. Reading and writing happen in one session of
 the catalogue, so nothing can come between. Presses that could not be dealt with, because another process holds the
-project, are not acknowledged; the desk sends them again. Does not draw.
+project or its folder is gone, are not acknowledged; the desk sends them again. Does not draw.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def take(project: Project) -> None:
             for press in fresh:
                 _attempt(project, press)
                 st.session_state[_ACKNOWLEDGED] = {**_few(acknowledged()), told.client: press.seq}
-    except ProjectLocked as error:
+    except EngineError as error:  # held by another process, or its folder is gone
         st.session_state[_TROUBLE] = str(error)
 
 

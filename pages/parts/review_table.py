@@ -147,9 +147,10 @@ def _acts(project: Project, rows: np.ndarray, ticked: np.ndarray, at: int) -> No
 
 def _whole(project: Project, rows: np.ndarray, open_ones: np.ndarray, note: str) -> None:
     decided = len(rows) - len(open_ones)
-    st.caption(f"All pages: {count(len(rows), 'sample')}, {decided:,} of them decided already.")
-    over = st.toggle(f"Also those {decided:,} decided already", key="review_whole_over", disabled=not decided)
-    chosen = rows if over and decided else open_ones
+    known = f"{decided:,} of them decided already" if decided else "none of them decided yet"
+    st.caption(f"All pages: {count(len(rows), 'sample')}, {known}.")
+    over = decided and st.toggle(f"Also those {decided:,} decided already", key="review_whole_over")
+    chosen = rows if over else open_ones
     for act, icon in _ACTS.items():
         st.button(f"{act.capitalize()} {count(len(chosen), 'sample')}", key=f"review_whole_{act}", icon=icon,
                   disabled=not len(chosen), on_click=decide_many, args=(project, chosen, act, note))  # fmt: skip

@@ -83,7 +83,7 @@ def _shift(project: Project, before: Selection, chosen: Selection) -> None:
     table([_line(entry) for entry in found[:SHOWN]], columns={
         "Share before": st.column_config.NumberColumn(format="%.1f %%"),
         "Share now": st.column_config.NumberColumn(format="%.1f %%"),
-        "Shift": st.column_config.NumberColumn(format="%+.1f", help="In percent points."),
+        "Shift": st.column_config.NumberColumn("Shift, points", format="%+.1f", help="In percent points."),
     })  # fmt: skip
     if len(found) > SHOWN:
         st.caption(f"The {SHOWN} values that shift most, of {len(found):,}.")

@@ -144,6 +144,11 @@ def test_while_another_process_holds_the_project_presses_wait_and_none_is_lost(
     assert Project.decide is decide
     test.run()  # the desk sends it again
     assert (desk.data["ack"], desk.data["trouble"], int((project.decisions() == 1).sum())) == ({"c": 1}, "", 1)
+    away = project.path.rename(project.path.with_name("away"))
+    desk.press("approve")
+    assert not test.exception
+    assert "no longer there" in test.error[0].value
+    assert int((Project.open(away).decisions() == 1).sum()) == 1
 
 
 def test_presses_of_another_project_or_of_a_session_before_a_restart_do_no_harm(

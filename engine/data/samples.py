@@ -81,11 +81,6 @@ def prompt_text(messages: Sequence[Message]) -> str:
     return _join(messages[:at] if at >= 0 else messages)
 
 
-def plain_text(messages: Sequence[Message]) -> str:
-    """Return the whole conversation as plain text, turns parted by a blank line, without role names."""
-    return "\n\n".join(message.content for message in messages)
-
-
 def _last_assistant(messages: Sequence[Message]) -> int:
     return max((at for at, message in enumerate(messages) if message.role == "assistant"), default=-1)
 

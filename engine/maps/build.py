@@ -88,10 +88,6 @@ class MapResult:
         """Rows of each cluster, (c,)."""
         return np.bincount(self.cluster[self.cluster >= 0], minlength=len(self.labels))
 
-    def label_of(self, code: int) -> str:
-        """The label of a cluster code, `NOISE` included."""
-        return labels.NOISE_LABEL if code == clusters.NOISE else self.labels[code]
-
 
 def build_map(
     features: NDArray[np.floating[Any]],

@@ -19,7 +19,6 @@ from engine.progress import Reporter, Silent
 
 Texts = Sequence[str] | Callable[[NDArray[np.int64]], Sequence[str]]
 
-NOISE_LABEL = "scattered"
 UNNAMED = "unnamed"
 ROWS_PER_CLUSTER = 300
 _CHARACTERS = 1500

@@ -64,7 +64,7 @@ def test_shapes_types_and_extent(built: tuple[MapResult, np.ndarray]) -> None:
     assert result.neighbours.dtype == np.int32 and result.distances.dtype == np.float32
     assert result.cluster.dtype == np.int32 and result.fitted.all()
     assert np.abs(result.xy).max() == pytest.approx(1.0, abs=1e-5)
-    assert result.trust > 0.8 and result.label_of(-1) == "scattered"
+    assert result.trust > 0.8
     assert set(result.versions) >= {"umap-learn", "numpy"}
 
 

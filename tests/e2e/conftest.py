@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -87,7 +86,7 @@ def start_server(script: Path, home: Path) -> tuple[subprocess.Popen[bytes], str
         try:
             with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
                 return server, address
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:  # refused, or too slow to answer
             time.sleep(0.1)
     server.kill()
     server.wait()

@@ -108,7 +108,7 @@ def counted_by(
         return found
     known = _counted_before(project, tokenizer, rows)
     count = _counter(project, source, reporter)
-    reporter.phase(f"counting tokens for {source.name}", rows - len(known))
+    reporter.phase(f"tokens as {source.name} reads them", rows - len(known))
     new = compute_shards(work, f"{STAGE}-{key}-{len(known)}", np.arange(len(known), rows), SHARD_ROWS, count, reporter)
     about = {"model": source.name, "tokenizer": tokenizer, "rows": rows}
     with artifacts.create(project.artifacts, STAGE, key, about) as folder:

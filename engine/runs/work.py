@@ -21,10 +21,12 @@ from types import FrameType
 from engine.errors import Cancelled, EngineError
 from engine.runs.jobfolder import JobFolder, held
 from engine.runs.reporter import FileReporter, reporting
+from engine.store.catalogue import patient
 from engine.store.project import Project
 
 CANCEL_GRACE_S = 10.0  # after this a call that cannot be interrupted, such as a layout's fit, is ended with the process
 FOREVER_S = float("inf")
+PATIENCE_S = 120.0  # a page or a command may hold the catalogue a while, which must not end a run of hours
 
 WORK: dict[str, tuple[str, str]] = {
     "score": ("engine.runs.scoring_job", "work_score"),
@@ -46,7 +48,12 @@ def work(project_path: Path, job_id: str) -> None:
     with held(folder.path / "lock") as got:
         if not got:
             raise EngineError(f"Another process works on job {job_id}; wait for it or cancel it. Nothing was started.")
-        with reporting(folder) as reporter, _stopped_by_signal(), _stopped_in_time(folder, reporter):
+        with (
+            reporting(folder) as reporter,
+            _stopped_by_signal(),
+            _stopped_in_time(folder, reporter),
+            patient(PATIENCE_S),
+        ):
             reporter.phase("starting", 0)
             project = Project.open(project_path)
             with nullcontext() if folder.spec["kind"] in AT_ONCE else _turn(project, folder, reporter):

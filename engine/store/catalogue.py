@@ -87,6 +87,17 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def patient(seconds: float) -> Iterator[None]:
+    """Within the block this process waits at least `seconds` for others: for jobs, before which nobody sits waiting."""
+    global LOCK_WAIT
+    before, LOCK_WAIT = LOCK_WAIT, max(LOCK_WAIT, seconds)
+    try:
+        yield
+    finally:
+        LOCK_WAIT = before
+
+
 def first(con: duckdb.DuckDBPyConnection, query: str, values: Sequence[object] = ()) -> tuple[Any, ...] | None:
     """The first row of a result, or None. The result is fetched whole: one left open blocks its connection."""
     found = con.execute(query, list(values)).fetchall()

@@ -13,6 +13,7 @@ from engine.export.plan import Plan, named
 from engine.store import artifacts
 from engine.store.project import Project
 from engine.store.records import RunRecord
+from tests.copies import built_once
 
 ALPACA = {"schema": "alpaca", "fields": {"prompt": "instruction", "input": "input", "response": "output"}}
 RAW = [
@@ -31,7 +32,13 @@ def raw() -> list[str]:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """Three Alpaca rows, and two chats: one of two turns, one with a tool."""
-    made = Project.create(tmp_path / "project")
+    _build(tmp_path)
+    return Project(tmp_path / "project")
+
+
+@built_once
+def _build(folder: Path) -> None:
+    made = Project.create(folder / "project")
     rows = []
     for i, raw in enumerate(RAW):
         v = json.loads(raw)
@@ -43,7 +50,6 @@ def project(tmp_path: Path) -> Project:
     tool = [("user", "Time?"), ("tool", "12:00"), ("assistant", "Noon")]
     chats = [Row(i + 1, json.dumps(c), None, tuple(Message(*m) for m in c), {}) for i, c in enumerate((two, tool))]
     made.add_rows("pool", "", SourceInfo("/data/b.jsonl", "bb", 9, "jsonl", {"schema": "chat", "fields": {}}), chats)
-    return made
 
 
 @pytest.fixture

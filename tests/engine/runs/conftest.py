@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.runs import intake
 from engine.store.project import Project
+from tests.copies import built_once
 
 POOL_ROWS = 40
 TARGET_ROWS = {"sums": 5, "colours": 3}
@@ -64,14 +65,19 @@ def roomy_model(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+@built_once
+def _build(folder: Path) -> None:
+    place = Project.create(folder / "project")
+    intake.add_pool(place, write_chats(folder / "pool.jsonl", POOL_ROWS))
+    for at, (name, rows) in enumerate(TARGET_ROWS.items()):
+        intake.add_target(place, name, write_chats(folder / f"{name}.jsonl", rows, first=1000 * (at + 1)))
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A project with a pool of 40 rows and two target sets."""
-    place = Project.create(tmp_path / "project")
-    intake.add_pool(place, write_chats(tmp_path / "pool.jsonl", POOL_ROWS))
-    for at, (name, rows) in enumerate(TARGET_ROWS.items()):
-        intake.add_target(place, name, write_chats(tmp_path / f"{name}.jsonl", rows, first=1000 * (at + 1)))
-    return place
+    """A project with a pool of 40 rows and two target sets, and their files beside it."""
+    _build(tmp_path)
+    return Project(tmp_path / "project")
 
 
 @pytest.fixture

@@ -8,37 +8,51 @@ import pytest
 
 from engine.data.samples import Message, Row, SourceInfo
 from engine.store.project import Project
+from tests.copies import built_once
 
 MakeRow = Callable[..., Row]
 MakeInfo = Callable[..., SourceInfo]
 
 
+@built_once
+def _empty(folder: Path) -> None:
+    Project.create(folder / "project")
+
+
+@built_once
+def _filled(folder: Path) -> None:
+    rows = [_row(i + 1, own_id=f"s{i}", source="ab"[i % 2], number=i) for i in range(10)]
+    Project.create(folder / "project").add_rows("pool", "", _info(), rows)
+
+
+def _row(line: int, text: str = "", *, own_id: str | None = None, answer: str = "yes", **fields: object) -> Row:
+    messages = (Message("user", text or f"question {line}"), Message("assistant", answer))
+    raw = json.dumps({"line": line, "text": text, **fields}, ensure_ascii=False)
+    return Row(line, raw, own_id, messages, dict(fields))  # type: ignore[arg-type]
+
+
+def _info(sha256: str = "aa", *, path: str = "/data/pool.jsonl", mapping: dict | None = None) -> SourceInfo:
+    return SourceInfo(path, sha256, 100, "jsonl", mapping or {"schema": "chat", "fields": {}})
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    return Project.create(tmp_path / "project")
+    _empty(tmp_path)
+    return Project(tmp_path / "project")
 
 
 @pytest.fixture
 def make_row() -> MakeRow:
-    def make(line: int, text: str = "", *, own_id: str | None = None, answer: str = "yes", **fields: object) -> Row:
-        messages = (Message("user", text or f"question {line}"), Message("assistant", answer))
-        raw = json.dumps({"line": line, "text": text, **fields}, ensure_ascii=False)
-        return Row(line, raw, own_id, messages, dict(fields))  # type: ignore[arg-type]
-
-    return make
+    return _row
 
 
 @pytest.fixture
 def make_info() -> MakeInfo:
-    def make(sha256: str = "aa", *, path: str = "/data/pool.jsonl", mapping: dict | None = None) -> SourceInfo:
-        return SourceInfo(path, sha256, 100, "jsonl", mapping or {"schema": "chat", "fields": {}})
-
-    return make
+    return _info
 
 
 @pytest.fixture
-def filled(project: Project, make_row: MakeRow, make_info: MakeInfo) -> Project:
+def filled(tmp_path: Path) -> Project:
     """Ten pool rows with ids s0 to s9, sources a and b in turn."""
-    rows = [make_row(i + 1, own_id=f"s{i}", source="ab"[i % 2], number=i) for i in range(10)]
-    project.add_rows("pool", "", make_info(), rows)
-    return project
+    _filled(tmp_path)
+    return Project(tmp_path / "project")

@@ -53,13 +53,14 @@ def browser(project: Project) -> None:
 def _browse(project: Project) -> None:
     found = signals_of(reads.facts(project))
     there = [name for name in COPIES if name in found.columns]
-    left, right = st.columns(2)
-    name = left.segmented_control("Copies", there, default=there[-1], required=True, key="copies_kind",
+    line = st.container(horizontal=True, vertical_alignment="bottom")  # one below the other where narrow
+    name = line.segmented_control("Copies", there, default=there[-1], required=True, key="copies_kind",
                                   format_func=lambda name: found.columns[name].title)  # fmt: skip
-    st.caption(plain(found.columns[str(name)].explanation))
     run = reads.facts(project).guide()
     policies = [keep for keep in KEEPS if keep != "highest score" or run is not None]
-    keep = right.selectbox("Of each group stays", policies, key="copies_keep", format_func=KEEP_WORDS.__getitem__)
+    keep = line.selectbox("Of each group stays", policies, key="copies_keep", width=300,
+                          format_func=KEEP_WORDS.__getitem__)  # fmt: skip
+    st.caption(plain(found.columns[str(name)].explanation))
     all_groups = _groups(project, str(name))
     others = copies(reads.facts(project), str(name), keep=keep, run=run.name if run else "")
     _reject(project, str(name), keep, others, len(all_groups))

@@ -1,12 +1,27 @@
-"""The same story through the command line, on a slice of the real mixture."""
+"""The same story through the command line, on a slice of the real mixture.
 
+The first command and one mistake are processes of their own, as a shell starts them; the others, and the jobs they
+start, run in this process, for each new one would import torch anew. (`test_cli_usage` starts real jobs as well.)
+"""
+
+import contextlib
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+
+from engine.__main__ import main
+from engine.errors import EngineError
+from engine.runs import jobs
+from engine.runs.jobfolder import JobFolder
+from engine.runs.work import work
+from engine.store.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -17,7 +32,30 @@ pytestmark = [
 ]
 
 
-def engine(*arguments: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module", autouse=True)
+def jobs_in_this_process() -> Iterator[None]:
+    """A job runs to its end within `submit`."""
+
+    def run(project: Project, folder: JobFolder) -> None:
+        with contextlib.suppress(EngineError):  # it is in the job's progress, where the command finds it
+            work(project.path, folder.id)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "_spawn", run)
+        yield
+
+
+def engine(*arguments: object, expect: int = 0) -> SimpleNamespace:
+    """What `main(ARGUMENTS)` wrote; its exit status must be `expect`, and no exception may leave it."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main([str(argument) for argument in arguments])
+    assert status == expect, err.getvalue()
+    assert "Traceback" not in err.getvalue()
+    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def shell(*arguments: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
     """Run `python -m engine ARGUMENTS`; its exit status must be `expect`."""
     command = [sys.executable, "-m", "engine", *map(str, arguments)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
@@ -37,7 +75,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_from_a_file_to_an_exported_file(tmp_path: Path, pool: Path) -> None:
     project, out = tmp_path / "project", tmp_path / "subset.jsonl"
-    engine("add-pool", project, pool)
+    shell("add-pool", project, pool)
     engine("add-target", project, "gsm8k", DATA / "target_gsm8k.jsonl")
     engine("add-target", project, "bbh", DATA / "target_bbh.jsonl")
     planned = engine("plan", project, "--method", "landmark", "--json")
@@ -98,6 +136,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, pool: Path) -> Path:
 def test_a_mistake_is_one_clear_message(small: Path, mistake: str) -> None:
     arguments = [part.format(project=small / "project", folder=small) for part in MISTAKES[mistake]]
     expected = 2 if mistake == "an unknown method" else 1
-    ran = engine(*arguments, expect=expected)
+    run = shell if mistake == "a file that is not there" else engine
+    ran = run(*arguments, expect=expected)
     assert ran.stderr.strip()
     assert not (small / "x.parquet").exists() and not (small / "x.jsonl").exists()

@@ -116,9 +116,9 @@ function categories(chart, send) {
   return list;
 }
 
-function nothing() {
+function nothing(text = 'No sample has a value.') {
   const none = element('div', 'more');
-  none.textContent = 'No sample has a value.';
+  none.textContent = text;
   return none;
 }
 
@@ -129,7 +129,7 @@ function numbers(chart, send) {
   const { low, high } = chart;
   const bins = chart.all.length;
   if (!bins || !(high > low)) {
-    box.appendChild(nothing());
+    box.appendChild(nothing(high === low && chart.all.some(Boolean) ? `Every value is ${short(low)}.` : undefined));
     return box;
   }
   const plot = shape('svg', 'plot', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none' });

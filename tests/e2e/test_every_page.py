@@ -188,3 +188,30 @@ def test_a_link_to_nowhere_leads_to_what_to_do_next(watched: Watched, server: Se
     expect(page.get_by_text("No sample has the id 'none'")).to_be_visible()
     expect(page.locator(".desk .turn").first).to_be_visible()
     sound(page)
+
+
+def test_zoomed_by_the_browser_a_brush_takes_what_it_covers_and_review_fits(
+    watched: Watched, server: Server, project: Project
+) -> None:
+    page = watched.page
+    size = {"width": 720, "height": 500, "deviceScaleFactor": 2, "mobile": False}  # 1440 × 1000 at 200 %
+    page.context.new_cdp_session(page).send("Emulation.setDeviceMetricsOverride", size)
+    opened(page, server, "Map", project, run="landmark")
+    surface = page.locator('[data-chart="score/landmark/score"] .surface')
+    surface.scroll_into_view_if_needed()
+    box = surface.bounding_box()
+    assert box and page.evaluate("window.devicePixelRatio") == 2
+    begin, end = (box["x"] + share * box["width"] for share in (0.26, 0.51))
+    page.mouse.move(begin, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(end, box["y"] + 20, steps=4)
+    page.mouse.up()
+    expect(page.get_by_text(" filtered of 60").first).to_be_visible()
+    band = page.locator('[data-chart="score/landmark/score"] .band').bounding_box()
+    bins = page.locator('[data-place="score/landmark/score/low"]').get_attribute("aria-valuemax")
+    bin_width = box["width"] / int(bins or 0)
+    assert band and 0 <= begin - band["x"] <= bin_width and 0 <= band["x"] + band["width"] - end <= bin_width
+    opened(page, server, "Review", project)
+    page.get_by_role("button", name="Approve", exact=False).first.click(trial=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    sound(page)

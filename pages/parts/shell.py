@@ -16,7 +16,7 @@ import streamlit as st
 
 from engine.errors import EngineError
 from engine.store.project import Project
-from pages.parts import job_panel, paths, reads, state
+from pages.parts import job_panel, paths, reads, signature, state
 from pages.parts.mistakes import errors_shown
 from pages.parts.words import plain
 
@@ -181,5 +181,7 @@ def _author() -> None:
         key="shell_author",
         max_chars=80,
         on_change=lambda: state.set_author(st.session_state.get("shell_author", "")),
-        help="Signs your decisions and approvals.",
+        help="Signs your decisions and approvals. This browser remembers it.",
     )
+    if (name := state.typed_author()) is not None:
+        signature.remember(name)

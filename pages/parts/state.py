@@ -14,11 +14,12 @@ import streamlit as st
 
 from engine.errors import EngineError
 from engine.store.project import Project
-from pages.parts import filters, paths
+from pages.parts import filters, paths, signature
 
 _KEYS = {"project": "ts_project", "run": "ts_run", "column": "ts_column", "sample": "ts_sample"}
 _FILTERS = "ts_filters"
 _AUTHOR = "ts_author"
+_TYPED = "ts_author_typed"
 _NOTICE = "ts_notice"
 _WRITTEN = "ts_address"
 
@@ -88,15 +89,23 @@ def _opened(path: str) -> Project:
 
 
 def author() -> str:
-    """Who signs decisions: the signed-in identity, else the name typed in the sidebar, else the system user."""
+    """Who signs decisions: the signed-in identity, else the name typed here or once before, else the system user."""
     if st.user.get("is_logged_in"):
         return str(st.user.get("email") or st.user.get("name") or "signed-in user")
-    return st.session_state.get(_AUTHOR) or system_user()
+    if _AUTHOR not in st.session_state:
+        st.session_state[_AUTHOR] = signature.remembered()
+    return st.session_state[_AUTHOR] or system_user()
 
 
 def set_author(name: str) -> None:
-    """Remember the name typed in the sidebar."""
+    """Remember the name typed in the sidebar, in this session and, once the page is drawn, in the browser."""
     st.session_state[_AUTHOR] = name.strip()
+    st.session_state[_TYPED] = True
+
+
+def typed_author() -> str | None:
+    """The name typed in this session; None where none was."""
+    return str(st.session_state[_AUTHOR]) if st.session_state.get(_TYPED) else None
 
 
 def system_user() -> str:

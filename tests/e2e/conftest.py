@@ -93,14 +93,22 @@ def start_server(script: Path, home: Path) -> tuple[subprocess.Popen[bytes], str
     pytest.fail(f"the server did not start: {log.read_text()}")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The app on a fresh projects folder, one for each test module."""
-    home = tmp_path_factory.mktemp("app") / "projects"
+def running(home: Path) -> Iterator[Server]:
+    """The app on the projects in `home`, until the tests that asked for it have ended."""
     process, address = start_server(ROOT / "app.py", home)
-    yield Server(address, home)
-    process.terminate()
-    process.wait(10)
+    try:
+        yield Server(address, home)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The app, one for all tests: each module makes projects of names of its own."""
+    home = tmp_path_factory.mktemp("app") / "projects"
+    home.mkdir()
+    yield from running(home)
 
 
 # Opened at a deep link, Streamlit's client looks for its server below the page's path first, is told 404, and goes on.

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def project(server: Server) -> Project:
-    made = build(server.home / "desk", rows=200)
+    made = build(server.home / "compared", rows=200)
     _add_run(made, "second <b>run", seed=5)
     made.save_selection("best <i>x</i>", spec={"run": "landmark"}, rows=np.arange(9), by="Ada")
     return made
@@ -35,7 +35,7 @@ def _picture(page: Page) -> tuple[float, float, float, float]:
 def test_a_box_lists_its_samples_and_its_filter_finds_them(watched: Watched, server: Server, project: Project) -> None:
     page = watched.page
     page.set_viewport_size({"width": 1440, "height": 1400})
-    page.goto(f"{server.address}/Compare?project=desk")
+    page.goto(f"{server.address}/Compare?project=compared")
     left, top, width, height = _picture(page)
     page.mouse.move(left + 0.1 * width, top + 0.1 * height)
     page.mouse.down()
@@ -55,7 +55,7 @@ def test_a_box_lists_its_samples_and_its_filter_finds_them(watched: Watched, ser
 
 def test_a_subset_is_proposed_and_approved_with_its_sheet(watched: Watched, server: Server, project: Project) -> None:
     page = watched.page
-    page.goto(f"{server.address}/Select?project=desk")
+    page.goto(f"{server.address}/Select?project=compared")
     page.get_by_role("button", name="Propose for approval").click(timeout=60_000)
     expect(page.get_by_text("Waiting for approval")).to_be_visible()
     page.get_by_label("Note").last.fill("looked <img src=x onerror=alert(1)>")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,17 @@ from playwright.sync_api import Page, expect
 
 from engine.store.decisions import DECISIONS, DecisionEntry
 from engine.store.project import Project
-from tests.e2e.conftest import Server, Watched, lasso
+from tests.e2e.conftest import Server, Watched, lasso, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 BUILD_MS = 400_000
 SAVED_MS = 15_000  # the next sample is shown at once; the decision is in the log soon after
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A fresh machine: no project yet."""
+    yield from running(tmp_path_factory.mktemp("fresh") / "projects")
 
 
 @pytest.fixture(scope="module")

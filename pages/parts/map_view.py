@@ -252,10 +252,10 @@ def actions(project: Project, found: Sets) -> None:
                     args=(project, rows, decision), disabled=not narrowed or len(rows) == 0,
                     help=f"{label} all {len(rows):,} {what} samples" if narrowed else why_not,
                 )  # fmt: skip
-        note, back = st.columns([3, 2], vertical_alignment="bottom")
-        note.text_input("Note", key="bulk_note", max_chars=500, placeholder="kept with the decisions")
-        back.button("Undo", key="bulk_undo", icon=":material/undo:", on_click=undo, args=(project,), width="stretch",
-                    help="Takes back your latest decision, however many samples it was about.")  # fmt: skip
+        with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+            st.text_input("Note", key="bulk_note", max_chars=500, placeholder="kept with the decisions", width=200)
+            st.button("Undo", key="bulk_undo", icon=":material/undo:", on_click=undo, args=(project,),
+                      help="Takes back your latest decision, however many samples it was about.")  # fmt: skip
 
 
 def decide_many(project: Project, rows: np.ndarray, decision: str) -> None:

@@ -39,7 +39,11 @@ def choose(project: Project, view: View | None) -> str:
     options = offered(project, view)
     chosen = st.session_state.get(_ORDER)
     st.session_state[_WIDGET] = chosen if chosen in options else options[0]
-    return st.selectbox("Order", options, format_func=NAMES.__getitem__, key=_WIDGET, width=WIDTH, on_change=_kept)
+    return st.selectbox(
+        "Order", options, format_func=NAMES.__getitem__, key=_WIDGET, width=WIDTH, on_change=_kept,
+        help="By doubt where the run has intervals, by dispute where there are two runs, by similarity after a search "
+        "for similar samples. The audit is a random draw that tells how many of the rest would be approved.",
+    )  # fmt: skip
 
 
 def _kept() -> None:

@@ -104,14 +104,16 @@ def column_name(record: Any, name: str) -> str:
         return name
     if not record.targets:
         return "quality"
-    return f"all targets ({_joined(record.config)})" if len(record.targets) != 1 else f"{record.targets[0]} (overall)"
+    if len(record.targets) == 1:
+        return f"{record.targets[0]} (overall)"
+    return f"overall ({_joined(record.config)} of targets)"
 
 
 def _joined(config: dict[str, Any]) -> str:
     """How the target sets were joined; configurations of earlier versions know the mean alone."""
     if config.get("across", "mean") == "max":
         return "best"
-    return "weighted" if config.get("target_weights") or config.get("avoid") else "mean"
+    return "weighted mean" if config.get("target_weights") or config.get("avoid") else "mean"
 
 
 def _keep(name: str, key: str) -> None:

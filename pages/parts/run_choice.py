@@ -106,7 +106,7 @@ def column_name(record: Any, name: str) -> str:
         return "quality"
     if len(record.targets) == 1:
         return f"{record.targets[0]} (overall)"
-    return f"overall ({_joined(record.config)} of targets)"
+    return f"overall ({_joined(record.config)})"
 
 
 def _joined(config: dict[str, Any]) -> str:

@@ -103,7 +103,7 @@ def select(
     ] = "tokenizer",
     by: By = None,
 ) -> None:
-    """Choose a subset by a run's scores and save it as a draft: approved rows are in, rejected rows out."""
+    """Choose a subset by a run's scores and save it as a draft: approved samples are in, rejected ones out."""
     from engine.runs.choice import Choice
     from engine.runs.choosing import select as choose_and_save
     from engine.selection.curve import curve_of
@@ -137,7 +137,7 @@ def decide(
     by: By = None,
     comment: Annotated[str, typer.Option("--note", help="Why.")] = "",
 ) -> None:
-    """Record a decision about rows: approve, reject, skip, or clear to take a decision back."""
+    """Record a decision about samples: approve, reject, skip, or clear to take a decision back."""
     from engine.store.decisions import Decision
 
     *named, decision = ids

@@ -21,7 +21,7 @@ def compare(
     column: Annotated[str, typer.Option(metavar="NAME", help="score, or a target set that all have.")] = "score",
     as_json: AsJson = False,
 ) -> None:
-    """Tell how far runs agree on the rows that both score: rank correlations and overlap of their tops."""
+    """Tell how far runs agree on the samples that both score: rank correlations and overlap of their tops."""
     from engine.curation import agreement
     from engine.curation.facts import AGGREGATE, Facts
 
@@ -64,7 +64,7 @@ def _agreement(one: str, two: str, found: Any) -> dict[str, Any]:
 
 @app.command()
 def sheet(project: ProjectPath, selection: SelectionName, version: Version = None, as_json: AsJson = False) -> None:
-    """Tell what a selection holds: size, signals, fidelity, audit, coverage, and the rows to look at first."""
+    """Tell what a selection holds: size, signals, fidelity, audit, coverage, and the samples to look at first."""
     from engine.curation.facts import Facts
     from engine.runs.sheets import sheet_of
 

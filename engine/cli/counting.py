@@ -18,9 +18,9 @@ def count_tokens(
     as_json: Annotated[bool, typer.Option("--json", help="Print versioned JSON instead of the total.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once and print the job's id.")] = False,
 ) -> None:
-    """Count the tokens of every row as a run's model reads it, and print their sum; the same are never counted twice.
+    """Count the tokens of every sample as a run's model reads it, and print their sum; none is counted twice.
 
-    Budgets in tokens, quotas and sheets then go by these counts, and in a pool that grows only new rows are counted.
+    Budgets in tokens, quotas and sheets then go by these counts, and in a pool that grows only new samples are counted.
     """
     from engine.runs.token_counts import kept_counts
     from engine.runs.token_counts_job import ask

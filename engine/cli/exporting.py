@@ -43,7 +43,7 @@ def export(
     version: Annotated[int | None, typer.Option(min=1, help="The version; the latest by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
-    """Write exactly the selected rows, with a manifest that says how they came about, and a data set card."""
+    """Write exactly the selected samples, with a manifest that says how they came about, and a data set card."""
     from engine.export.commands import plan_options
     from engine.export.export import export as write
     from engine.export.plan import Plan, named

@@ -64,7 +64,7 @@ def plan(
     settings: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a scoring run would cost here: rows, tokens, FLOPs, bytes and seconds per phase; computes no score."""
+    """Say what a scoring run would cost: samples, tokens, FLOPs, bytes and seconds per phase; computes no score."""
     from engine.runs.plan import describe_plan
     from engine.runs.plan import plan as make_plan
 
@@ -136,7 +136,7 @@ def extend(
     project: ProjectPath,
     run: Annotated[str, typer.Option(metavar="NAME", help="A run of network that reads words or sentences.")],
 ) -> None:
-    """Score rows added to the pool after a run, by the run's own network, and print the run's name."""
+    """Score samples added to the pool after a run, by the run's own network, and print the run's name."""
     from engine.runs.extending import extend as extend_run
 
     found = extend_run(project_at(project), run, reporter=_Phases())
@@ -157,7 +157,7 @@ class _Phases(Silent):
 
 @app.command()
 def runs(project: ProjectPath, as_json: AsJson = False) -> None:
-    """List the finished runs: method, model, targets, rows covered, and how far the scores can be trusted."""
+    """List the finished runs: method, model, targets, samples covered, and how far the scores can be trusted."""
     found = project_at(project).runs()
     if as_json:
         print_json(runs=[asdict(run) for run in found])
@@ -185,7 +185,7 @@ def scores(
     out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="The file to write.")],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a run's scores as Parquet: every usable row in pool order, with the score and one column per target."""
+    """Write a run's scores as Parquet: every usable sample in pool order, with the score and one column per target."""
     from engine.runs.scores_file import write_scores
 
     count = write_scores(project_at(project), run, out, force=force)

@@ -20,7 +20,7 @@ def tag(
     remove: Annotated[bool, typer.Option("--remove", help="Take the tag off instead.")] = False,
     by: Annotated[str | None, typer.Option(metavar="NAME", help="Who does this; the login name by default.")] = None,
 ) -> None:
-    """Put a tag on rows, or take it off; every act is kept, and a row may carry several tags."""
+    """Put a tag on samples, or take it off; every act is kept, and a sample may carry several tags."""
     *named, name = ids
     if not named:
         raise WrongUsage("tag needs at least one ID and then the tag.")
@@ -32,7 +32,7 @@ def tag(
 
 @app.command()
 def tags(project: ProjectPath, as_json: Json = False) -> None:
-    """The tags in use and how many rows carry each."""
+    """The tags in use and how many samples carry each."""
     found = {name: len(rows) for name, rows in project_at(project).tags().items()}
     if as_json:
         print_json(tags=found)
@@ -42,7 +42,7 @@ def tags(project: ProjectPath, as_json: Json = False) -> None:
 
 @app.command()
 def audit(project: ProjectPath, as_json: Json = False) -> None:
-    """What the latest random audit says of the rows nobody has reviewed. Audits are made on the Review page."""
+    """What the latest random audit says of the samples nobody has reviewed. Audits are made on the Review page."""
     from engine.curation.audit import estimate
 
     found = estimate(project_at(project))

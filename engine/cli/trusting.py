@@ -116,7 +116,7 @@ def explain(
     run: RunName,
     as_json: AsJson = False,
 ) -> None:
-    """Say why rows have their scores: the landmarks behind each, and the target items it helps most and least."""
+    """Say why samples have their scores: the landmarks behind each, and the target items it helps most and least."""
     from engine.runs.explaining import explain as explain_rows
 
     place = project_at(project)

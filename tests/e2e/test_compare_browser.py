@@ -9,10 +9,11 @@ from playwright.sync_api import Page, expect
 from engine.curation import filters
 from engine.curation.facts import Facts
 from engine.store.project import Project
-from tests.e2e.conftest import Server, Watched
+from tests.e2e.conftest import Server, Watched, rested
 from tests.pages.conftest import _add_run, build
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+SIGNED = "Zoë; <i>B</i>"
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +57,21 @@ def test_a_box_lists_its_samples_and_its_filter_finds_them(watched: Watched, ser
 def test_a_subset_is_proposed_and_approved_with_its_sheet(watched: Watched, server: Server, project: Project) -> None:
     page = watched.page
     page.goto(f"{server.address}/Select?project=compared")
-    page.get_by_role("button", name="Propose for approval").click(timeout=60_000)
+    name = page.get_by_role("textbox", name="Your name")
+    name.fill(SIGNED)
+    name.press("Enter")
+    expect(page.get_by_role("button", name=f"Approve as {SIGNED}")).to_be_visible()
+    rested(page)
+    page.reload()  # the browser remembers who signs
+    page.get_by_role("button", name="Propose for approval").click()
     expect(page.get_by_text("Waiting for approval")).to_be_visible()
+    rested(page)  # the form below is another one now
     page.get_by_label("Note").last.fill("looked <img src=x onerror=alert(1)>")
     page.get_by_role("button", name=re.compile("^Approve as")).click()
     expect(page.get_by_text("As it stood when it was approved")).to_be_visible()
     kept = project.selection("best <i>x</i>")
     assert (kept.state, kept.note) == ("approved", "looked <img src=x onerror=alert(1)>")
+    assert {event.by for event in kept.events} == {SIGNED}
     assert kept.events[-1].details is not None
     expect(page.get_by_text("looked <img").first).to_be_visible()
     assert page.locator("i", has_text="x").count() == 0

@@ -113,7 +113,7 @@ def test_owned_data_is_one_set_that_grows_file_by_file(filled, make_row, make_in
     assert filled.set_hash("owned", "") != first
     assert [r.row for r in filled.rows([3, 0], role="owned")] == [3, 0]
     assert len(filled.bad_rows()) == 1
-    with pytest.raises(EngineError, match="the owned data has 4 usable rows"):
+    with pytest.raises(EngineError, match="the owned data has 4 usable samples"):
         filled.rows([4], role="owned")
     after = filled.counts()
     assert (before.owned, after.pool, after.bad, after.duplicates) == (0, before.pool, before.bad, before.duplicates)

@@ -1,7 +1,7 @@
 """Projects to export from: a small one with rows that tempt every form to go wrong, and one made of real files."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from engine.export.plan import Plan, named
 from engine.store import artifacts
 from engine.store.project import Project
 from engine.store.records import RunRecord
+from tests.catalogues import loaded
 from tests.copies import built_once
 
 ALPACA = {"schema": "alpaca", "fields": {"prompt": "instruction", "input": "input", "response": "output"}}
@@ -30,10 +31,11 @@ def raw() -> list[str]:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path) -> Iterator[Project]:
     """Three Alpaca rows, and two chats: one of two turns, one with a tool."""
     _build(tmp_path)
-    return Project(tmp_path / "project")
+    with loaded():
+        yield Project(tmp_path / "project")
 
 
 @built_once

@@ -23,6 +23,7 @@ from engine.progress import Silent
 from engine.runs.config import ScoreConfig
 from engine.store import artifacts
 from engine.store.records import RunRecord
+from tests.catalogues import let_go
 
 ROOT = Path(__file__).parents[3]
 
@@ -215,6 +216,7 @@ def test_a_full_disk_leaves_what_was_there(project, tmp_path):
     out = tmp_path / "out"
     out.write_text("earlier")
     arguments = [sys.executable, "-c", FULL, str(ROOT), str(project.path), str(out)]
+    let_go()
     found = subprocess.run(arguments, capture_output=True, text=True, check=False)
     told = found.stdout.splitlines()
     assert told[:7] == [f"Could not write {out}"] * 7, found.stderr

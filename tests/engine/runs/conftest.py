@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.runs import intake
 from engine.store.project import Project
+from tests.catalogues import loaded
 from tests.copies import built_once
 
 POOL_ROWS = 40
@@ -74,10 +75,11 @@ def _build(folder: Path) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path) -> Iterator[Project]:
     """A project with a pool of 40 rows and two target sets, and their files beside it."""
     _build(tmp_path)
-    return Project(tmp_path / "project")
+    with loaded():
+        yield Project(tmp_path / "project")
 
 
 @pytest.fixture

@@ -119,6 +119,15 @@ def slowly(
     return found
 
 
+@cache
+def wanted_of(name: str, pool: str = "pool", attention: str | None = None) -> np.ndarray:
+    """`slowly`, once for the tests of the same model and the same examples: "pool" or "different". Never change it."""
+    tables = {"pool": (POOL, ITEMS), "different": (DIFFERENT, FOUR)}[pool]
+    found = slowly(make_lm(name, attention=attention), *tables)
+    found.flags.writeable = False
+    return found
+
+
 def scores(lm: LanguageModel, pool: TokenTable = POOL, items: TokenTable = ITEMS, **options: Any) -> np.ndarray:
     return Delift(lm, pool, items, **options)(np.arange(len(pool))).matrix
 
@@ -150,7 +159,7 @@ class Counting(Silent):
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_against_one_pair_at_a_time(name: str, reuse: bool) -> None:
     lm = make_lm(name)
-    wanted = slowly(lm, POOL, ITEMS)
+    wanted = wanted_of(name)
     assert wanted.std() > 1e-3
     for batch_tokens in (1, 40, 1024):
         found = scores(lm, reuse=reuse, batch_tokens=batch_tokens)
@@ -160,7 +169,7 @@ def test_against_one_pair_at_a_time(name: str, reuse: bool) -> None:
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma2"])
 def test_eager_attention(name: str) -> None:
-    close(scores(make_lm(name, attention="eager")), slowly(make_lm(name), POOL, ITEMS), atol=1e-5)
+    close(scores(make_lm(name, attention="eager")), wanted_of(name), atol=1e-5)
 
 
 def test_examples_far_longer_than_the_window_of_a_sliding_layer() -> None:
@@ -173,7 +182,7 @@ def test_examples_far_longer_than_the_window_of_a_sliding_layer() -> None:
 
 def test_unshifted_logits_would_give_another_answer() -> None:
     lm = make_lm()
-    assert np.abs(slowly(lm, POOL, ITEMS, shift=0) - slowly(lm, POOL, ITEMS)).max() > 1e-2
+    assert np.abs(slowly(lm, POOL, ITEMS, shift=0) - wanted_of("llama")).max() > 1e-2
 
 
 def test_higher_is_better_and_indexed_pool_row_first() -> None:
@@ -181,7 +190,7 @@ def test_higher_is_better_and_indexed_pool_row_first() -> None:
     function = Delift(lm, POOL, ITEMS)
     found = function(np.array([4, 1]), np.array([2])).matrix
     assert found.shape == (2, 1)
-    wanted = slowly(lm, POOL, ITEMS)
+    wanted = wanted_of("llama")
     close(found[:, 0], wanted[[4, 1], 2])
     assert abs(found[0, 0] - wanted[2, 0]) > 1e-3
     ids, mask = (a.tolist() for a in ITEMS.row(2))
@@ -237,7 +246,7 @@ class Calls:
 def test_examples_of_many_lengths_share_a_few_batches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = make_lm(name)
     assert len(np.unique(DIFFERENT.lengths)) >= 16 and DIFFERENT.lengths.max() > 30
-    function, wanted = Delift(lm, DIFFERENT, FOUR, batch_tokens=4096), slowly(lm, DIFFERENT, FOUR)
+    function, wanted = Delift(lm, DIFFERENT, FOUR, batch_tokens=4096), wanted_of(name, "different")
     calls = Calls(lm, monkeypatch)
     close(function(np.arange(24)).matrix, wanted)
     assert len(calls.shapes) <= 1 + 3 * 2  # items alone, then twice: examples, and their continuations
@@ -252,7 +261,7 @@ def test_examples_of_many_lengths_share_a_few_batches(name: str, monkeypatch: py
 @pytest.mark.parametrize("batch_tokens", [60, 300])
 def test_examples_of_many_lengths_by_small_batches(name: str, batch_tokens: int) -> None:
     lm = make_lm(name, attention="eager")
-    close(scores(lm, DIFFERENT, FOUR, batch_tokens=batch_tokens), slowly(lm, DIFFERENT, FOUR))
+    close(scores(lm, DIFFERENT, FOUR, batch_tokens=batch_tokens), wanted_of(name, "different", "eager"))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -261,8 +270,9 @@ def test_examples_of_many_lengths_in_half_precision(name: str, dtype: torch.dtyp
     lm = make_lm(name, dtype=dtype)
     assert why_not_padded(lm) is None
     whole = scores(lm, DIFFERENT, FOUR, reuse=False)
-    close(scores(lm, DIFFERENT, FOUR), whole, atol=3e-2)
-    assert np.abs(scores(lm, DIFFERENT, FOUR) - whole).mean() < 0.1 * whole.std()
+    found = scores(lm, DIFFERENT, FOUR)
+    close(found, whole, atol=3e-2)
+    assert np.abs(found - whole).mean() < 0.1 * whole.std()
 
 
 BY_PLACES: dict[str, dict[str, Any]] = {

@@ -1,9 +1,17 @@
-"""How the tests are shared out among the processes of `pytest -n`."""
+"""How the tests are shared out among the processes of `pytest -n`, and how many threads each has.
 
+One thread for arithmetic in each process, unless the environment says otherwise: two processes of two threads on two
+cores spend most of their time waiting for each other. Numba is told too, for its threads become torch's once it ran.
+"""
+
+import os
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 
 STORIES = "tests/e2e/"
 

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from engine.runs.choice import Choice  # noqa: E402 - the project's root comes first
 from engine.runs.choosing import select  # noqa: E402
 from engine.store.project import Project  # noqa: E402
-from tests.e2e.conftest import FLAGS, lasso, start_server, watch  # noqa: E402
+from tests.e2e.conftest import FLAGS, lasso, rested, start_server, watch  # noqa: E402
 
 OUT = Path(__file__).parent / "screenshots"
 WIDE, NARROW = (1440, 1000), (420, 900)
@@ -232,9 +232,9 @@ def take(browser: Browser, address: str, picture: Picture, out: Path) -> None:
 
 
 def rest(page: Page) -> None:
-    """Wait until the page is drawn."""
+    """Wait until the page and its charts are drawn."""
     page.wait_for_timeout(SETTLED_MS)
-    page.locator('[data-testid="stStatusWidget"]').wait_for(state="detached")
+    rested(page)
     page.wait_for_timeout(SETTLED_MS)
 
 

@@ -52,7 +52,10 @@ def test_progress_round_trip_with_phases(folder: JobFolder) -> None:
     progress = read_progress(folder)
     assert (progress.state, progress.phase, progress.done, progress.total) == ("done", "scoring", 1, 4)
     assert progress.device == "cpu"
-    assert [(p.name, p.done, p.unit) for p in progress.phases] == [("reading", 10, "samples"), ("scoring", 1, "batches")]
+    assert [(p.name, p.done, p.unit) for p in progress.phases] == [
+        ("reading", 10, "samples"),
+        ("scoring", 1, "batches"),
+    ]
     assert progress.fraction == 0.25
     assert progress.pid == os.getpid()
     assert "device: cpu, 2 threads" in folder.log_tail()[-1]

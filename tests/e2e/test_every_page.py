@@ -5,6 +5,7 @@ what the mouse reaches, and what a page says where there is nothing to show.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from urllib.parse import quote
@@ -206,8 +207,12 @@ def test_zoomed_by_the_browser_a_brush_takes_what_it_covers_and_review_fits(
     page.mouse.down()
     page.mouse.move(end, box["y"] + 20, steps=4)
     page.mouse.up()
-    expect(page.get_by_text(" filtered of 60").first).to_be_visible()
-    band = page.locator('[data-chart="score/landmark/score"] .band').bounding_box()
+    page.wait_for_url(re.compile("filters="))
+    rested(page)
+    expect(page.get_by_text(re.compile(r"of \d+ filtered of 60")).first).to_be_visible()
+    drawn = page.locator('[data-chart="score/landmark/score"] .band')
+    expect(drawn).to_be_visible()
+    band = drawn.bounding_box()
     bins = page.locator('[data-place="score/landmark/score/low"]').get_attribute("aria-valuemax")
     bin_width = box["width"] / int(bins or 0)
     assert band and 0 <= begin - band["x"] <= bin_width and 0 <= band["x"] + band["width"] - end <= bin_width

@@ -13,6 +13,7 @@ from desk_rows import TARGET_ROWS, TARGETS, TOPICS, Drawn
 
 from engine.models.sources import resolve
 from engine.runs.config import ScoreConfig
+from engine.runs.map_config import MapConfig
 from engine.store import artifacts
 from engine.store.project import Project
 from engine.store.records import MapRecord, RunRecord
@@ -176,7 +177,10 @@ def _keep(
 ) -> str:
     """Write an artifact and return its folder's name."""
     key = artifacts.artifact_key(stage=stage, bench="desk", **parts)
-    with artifacts.create(project.artifacts, stage, key, {"made_by": "tests/bench/desk_results.py"}) as place:
+    manifest: dict[str, Any] = {"made_by": "tests/bench/desk_results.py"}
+    if stage == "map":
+        manifest["config"] = MapConfig(features="hidden").to_dict()
+    with artifacts.create(project.artifacts, stage, key, manifest) as place:
         for name, array in arrays.items():
             artifacts.save_array(Path(place), name, array)
         for name, value in files.items():

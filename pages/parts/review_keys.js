@@ -166,6 +166,13 @@ class Desk {
     return this.samples.get(this.at);
   }
 
+  // How many samples are here without a gap from the one in view on: as many keys need no answer of the server.
+  ready() {
+    let end = this.at;
+    while (this.samples.has(end)) end += 1;
+    return end - this.at;
+  }
+
   draw() {
     const shown = this.sample();
     const drawn = shown ? `${this.list} ${shown.at} ${shown.row} ${shown.whole}` : `${this.list} ${this.at >= this.n}`;
@@ -176,6 +183,8 @@ class Desk {
     this.next.disabled = this.at >= this.n;
     for (const act of Object.values(DECISIONS)) this.root.querySelector(`.act.${act}`).disabled = !shown;
     this.note.disabled = this.tag.disabled = !shown;
+    this.root.setAttribute('aria-busy', !shown && this.at < this.n);
+    this.root.dataset.ready = this.ready(); // for whoever measures or tests the desk
     const note = this.notes.get(shown?.row) ?? '';
     if (this.note.value !== note) this.note.value = note;
     this.fade();

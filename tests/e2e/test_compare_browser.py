@@ -37,6 +37,7 @@ def test_a_box_lists_its_samples_and_its_filter_finds_them(watched: Watched, ser
     page = watched.page
     page.set_viewport_size({"width": 1440, "height": 1400})
     page.goto(f"{server.address}/Compare?project=compared")
+    rested(page)
     left, top, width, height = _picture(page)
     page.mouse.move(left + 0.1 * width, top + 0.1 * height)
     page.mouse.down()

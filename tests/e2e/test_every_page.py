@@ -99,7 +99,7 @@ def opened(page: Page, server: Server, name: str, project: Project, **query: obj
 def sound(page: Page) -> None:
     """No traceback, and nothing that the audit finds."""
     expect(page.get_by_test_id("stException")).to_have_count(0)
-    for _ in range(20):
+    for _ in range(100):
         told = page.evaluate(AUDIT)
         if not told:
             break

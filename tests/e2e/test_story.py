@@ -15,7 +15,7 @@ from tests.e2e.conftest import Server, Watched, lasso, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 BUILD_MS = 400_000
-SAVED_MS = 15_000  # the next sample is shown at once; the decision is in the log soon after
+SAVED_MS = 60_000  # the next sample is shown at once; the decision is in the log soon after
 
 
 @pytest.fixture(scope="module")

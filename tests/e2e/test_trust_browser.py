@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from engine.store.project import Project
-from tests.e2e.conftest import Server, Watched
+from tests.e2e.conftest import Server, Watched, rested
 from tests.pages import conftest as made
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -39,7 +39,7 @@ def test_an_open_explanation_stays_open(watched: Watched, server: Server, projec
     expect(helped).to_be_visible()
     place = page.get_by_text(re.compile(rf"^\d+ of {ROWS - 1} samples"))
     before = place.inner_text()
-    page.wait_for_timeout(2_000)
+    rested(page)
     page.keyboard.press("ArrowRight")
     expect(place).not_to_have_text(before)
     expect(helped).to_be_visible()

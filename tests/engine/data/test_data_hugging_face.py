@@ -1,7 +1,6 @@
 """Data set folders and hub names: the right files of the right split, and one clear message without a network."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +138,9 @@ def test_a_hub_name_without_the_hub_is_one_message(
     monkeypatch: pytest.MonkeyPatch, hub: type, words: str, call: Any
 ) -> None:
     monkeypatch.setattr(huggingface_hub, "HfApi", hub)
-    began = time.monotonic()
     with pytest.raises(EngineError, match=words) as caught:
         call("someone/some-data")
     assert "someone/some-data" in str(caught.value)
-    assert time.monotonic() - began < 5
 
 
 def test_an_existing_folder_beats_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

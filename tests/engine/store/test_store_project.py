@@ -137,9 +137,7 @@ def test_a_lock_held_for_long_names_its_holder(filled, monkeypatch):
 def test_a_lock_held_briefly_is_waited_for(filled, monkeypatch):
     monkeypatch.setattr(catalogue, "LOCK_WAIT", 0.05)
     with _hold(filled.catalogue, 0.5), catalogue.patient(5.0):  # as a job waits
-        started = time.monotonic()
         assert filled.counts().pool == 10
-        assert time.monotonic() - started < catalogue.LOCK_WAIT
 
 
 def test_a_busy_thread_is_told_apart_from_another_process(filled, monkeypatch):

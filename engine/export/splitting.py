@@ -10,10 +10,13 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from engine.curation import signals
 from engine.curation.facts import Facts
 from engine.errors import EngineError
 from engine.export.plan import FIELD, Plan
 from engine.store import chosen
+
+_NEAR = "near-duplicate"
 
 
 def held_back(facts: Facts, rows: np.ndarray, plan: Plan) -> np.ndarray:
@@ -81,8 +84,9 @@ def assign(codes: np.ndarray, share: float, *, seed: int) -> np.ndarray:
 
 
 def _near(facts: Facts, rows: np.ndarray) -> np.ndarray | None:
-    marks = facts.marks()
-    return None if marks is None else _or_alone(np.asarray(marks.near_duplicate_of), rows, len(rows))
+    """int64 (k,): the first pool row of each row's group, whether that is chosen itself or not; None if not known."""
+    known = signals.signals_of(facts)
+    return signals.groups(known, _NEAR)[rows] if _NEAR in known.columns else None
 
 
 def _clusters(facts: Facts, rows: np.ndarray) -> np.ndarray:

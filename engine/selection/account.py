@@ -14,7 +14,7 @@ from bisect import insort
 
 import numpy as np
 
-from engine.selection.quotas import Limits
+from engine.selection.quotas import NONE, Limits
 
 _WINDOW = 1 << 15
 _FEW = 16  # rows that are sooner taken one by one
@@ -33,6 +33,7 @@ class Account:
         self.budget, self.limits, self.by_rows = budget, limits, costs is None
         self.taken = np.zeros(n, bool)
         self.left = budget
+        self._smallest = int(self.costs.min(initial=NONE))
         groups = limits.groups
         self._most = np.array([[g.most for g in groups], [g.most_cost for g in groups]], np.int64).reshape(2, -1)
         self._least = np.array([[g.least for g in groups], [g.least_cost for g in groups]], np.int64).reshape(2, -1)
@@ -53,8 +54,8 @@ class Account:
 
     @property
     def full(self) -> bool:
-        """Whether nothing is left of the budget."""
-        return self.left <= 0
+        """Whether less is left of the budget than any row costs."""
+        return self.left < self._smallest
 
     @property
     def bound(self) -> bool:

@@ -196,10 +196,11 @@ def related(project: Project, row: int) -> list[tuple[str, int]]:
     if stored.duplicate_of >= 0:
         found[int(stored.duplicate_of)] = "same content"
     signals = reads.marks(project)
-    if signals is not None and row < len(signals.near_duplicate_of) and signals.near_duplicate_of[row] >= 0:
-        group = np.flatnonzero(np.asarray(signals.near_duplicate_of) == signals.near_duplicate_of[row])
-        for other in group[:NEIGHBOURS]:
-            found.setdefault(int(other), "near-duplicate")
+    if signals is not None and row < len(signals.near_duplicate_of):
+        repeats = np.asarray(signals.near_duplicate_of)
+        first = row if repeats[row] < 0 else int(repeats[row])  # which repeats nothing itself
+        for other in [first, *np.flatnonzero(repeats == first)[:NEIGHBOURS].tolist()]:
+            found.setdefault(other, "near-duplicate")
     layout = reads.layout(project)
     if layout is not None and row < len(layout.neighbours):
         for other in layout.neighbours[row][:NEIGHBOURS]:

@@ -90,7 +90,7 @@ def test_a_split_parts_no_group_and_shards_hold_what_they_may(tmp_path, plan, lo
         )
     project.add_rows("pool", "", SourceInfo("/data/a.jsonl", "aa", 9, "jsonl", {"schema": "chat", "fields": {}}), rows)
     near = np.full(60, -1, np.int64)
-    near[[3, 4, 5]] = 3  # joins the groups of three sources
+    near[[4, 5]] = 3  # joins the groups of three sources; the first of a group repeats nothing itself
     with artifacts.create(project.artifacts, "signals", "k", {}) as folder:
         for name, values in {"near_duplicate_of": near, "leak": near * 0.0, "leak_target": near}.items():
             artifacts.save_array(folder, name, values)

@@ -14,6 +14,7 @@ from pages.parts import (
     run_choice,
 )
 from pages.parts.shell import open_page
+from pages.parts.words import count
 
 with open_page(
     "Review",
@@ -36,5 +37,6 @@ with open_page(
     if order != review_orders.AUDIT or review_audit.controls(project):
         found = review_list.current(project, view, order, undecided=undecided, anew=anew)
         if found.unscored and order not in review_orders.WITHOUT_SCORES:
-            st.caption(f"{found.unscored:,} more pass the filters but have no place in this order; see pool order.")
+            more = count(found.unscored, "more passes the filters but has", "more pass the filters but have")
+            st.caption(f"{more} no place in this order; see pool order.")
         (review_table.table if as_list else review_desk.desk)(project, view)

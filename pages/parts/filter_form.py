@@ -128,7 +128,9 @@ def _number(project: Project, column: Column) -> Made:
     low, high = float(values[known].min()), float(values[known].max())
     bounds = _bounds(column.name, low, high, "%g")
     if not known.all():
-        st.caption(f"{count(int((~known).sum()), 'sample')} without a value do not pass such a filter.")
+        without = int((~known).sum())
+        do = "does" if without == 1 else "do"
+        st.caption(f"{count(without, 'sample')} without a value {do} not pass such a filter.")
     return None if bounds == (None, None) else Filter("number", column.name, bounds)
 
 

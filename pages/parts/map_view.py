@@ -29,6 +29,7 @@ BULK = (
     ("reject", "Reject", ":material/close:"),
     ("clear", "Clear", ":material/backspace:"),
 )
+_BULK_HELP = {"clear": "Takes the decisions off"}
 _CLICKED, _CHANGED = "ts_map_row", "ts_map_changed"
 
 
@@ -58,7 +59,8 @@ def rebuild(project: Project, layout: reads.Layout) -> None:
     """Where the pool has grown since, say so and offer a new map."""
     missing = reads.pool_size(project) - len(layout.xy)
     if missing > 0:
-        st.warning(f"{count(missing, 'sample')} joined the pool after this map was built and are not on it.")
+        are = "is" if missing == 1 else "are"
+        st.warning(f"{count(missing, 'sample')} joined the pool after this map was built and {are} not on it.")
         if st.button("Build the map again", key="map_rebuild"):
             _start(project)
 
@@ -169,7 +171,7 @@ def _take(project: Project, layout: reads.Layout, key: str, painted: map_colours
         elif event.legend is not None:
             _toggle(map_colours.picked(project, painted, event.legend))
         elif event.clicked is not None:
-            st.session_state[_CLICKED] = event.clicked
+            st.session_state[_CLICKED] = (str(project.path), event.clicked)
         else:
             return
     except EngineError as error:
@@ -204,8 +206,8 @@ def hover_text(project: Project, row: int, painted: map_colours.Painted) -> str:
 
 def panel(project: Project, view: View | None) -> None:
     """The clicked sample: whole text, score, marks, and decisions on it."""
-    row = st.session_state.get(_CLICKED)
-    if row is None or row >= reads.pool_size(project):
+    path, row = st.session_state.get(_CLICKED, ("", 0))
+    if path != str(project.path) or row >= reads.pool_size(project):
         empty("No sample chosen", "Click a point to read it here. Draw a lasso or a box to select many.")
         return
     stored = reads.sample(project, row)
@@ -238,7 +240,7 @@ def actions(project: Project, found: Sets) -> None:
     """Approve, reject or clear all selected rows (or, without an area, all filtered ones), with their number."""
     rows = np.flatnonzero(found.acted)
     narrowed = bool(state.active_filters())
-    what = "selected" if found.selected is not None else "filtered"
+    of = f"all {len(rows):,} {'selected' if found.selected is not None else 'filtered'} samples"
     why_not = "Draw a lasso or add a filter first, so that it is not the whole pool."
     with st.container(border=True, key="map_actions"):
         st.markdown(counts_line(found))
@@ -250,7 +252,7 @@ def actions(project: Project, found: Sets) -> None:
                     f"{label} {len(rows):,}" if narrowed else label, key=f"bulk_{decision}", icon=icon,
                     on_click=decide_many,
                     args=(project, rows, decision), disabled=not narrowed or len(rows) == 0,
-                    help=f"{label} all {len(rows):,} {what} samples" if narrowed else why_not,
+                    help=f"{_BULK_HELP.get(decision, label)} {of}" if narrowed else why_not,
                 )  # fmt: skip
         with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
             st.text_input("Note", key="bulk_note", max_chars=500, placeholder="kept with the decisions", width=200)
@@ -283,4 +285,5 @@ def undo(project: Project) -> None:
     except EngineError as error:
         state.notify(str(error), "error")
         return
-    state.notify(f"Undone: your latest decision, on {count(touched, 'sample')}.", "info")
+    told = f"Undone: your latest decision, on {count(touched, 'sample')}."
+    state.notify(told if touched else "There is nothing of yours to undo.", "info")

@@ -18,20 +18,18 @@ ROLE_WORDS = {"heldout": "held-out"}
 def figures(project: Project) -> None:
     """The counts of the project in one line of figures."""
     counts = reads.by_state(project, "counts")
-    places = st.columns(5)
-    places[0].metric("Samples in the pool", f"{counts.pool:,}", border=True)
-    places[1].metric("Target samples", f"{sum(counts.targets.values()):,}", border=True,
-                     help="Samples of all target sets together.")  # fmt: skip
-    places[2].metric("Samples you own", f"{counts.owned:,}", border=True,
-                     help="Samples you already train on; a selection can be made complementary to them.")  # fmt: skip
-    places[3].metric(
-        "Rows set aside",
-        f"{_set_aside_total(project):,}",
-        border=True,
-        help="Not usable; listed below with the reason.",
-    )
-    places[4].metric("Exact duplicates", f"{counts.duplicates:,}", border=True,
-                     help="Samples whose content occurred earlier. They are marked, not removed.")  # fmt: skip
+    shown = (
+        ("Samples in the pool", counts.pool, None),
+        ("Target samples", sum(counts.targets.values()), "Samples of all target sets together."),
+        ("Samples you own", counts.owned, "Samples you already train on; a selection can be made complementary to "
+         "them."),
+        ("Rows set aside", _set_aside_total(project), "Not usable; listed below with the reason."),
+        ("Exact duplicates", counts.duplicates, "Samples whose content occurred earlier. They are marked, not "
+         "removed."),
+    )  # fmt: skip
+    with st.container(horizontal=True):  # in a narrow window they take several lines, and no title is cut
+        for title, number, told in shown:
+            st.metric(title, f"{number:,}", border=True, help=told)
 
 
 def ready(project: Project) -> bool:

@@ -26,6 +26,7 @@ PAST = {"none": "undecided", "clear": "undecided", "approve": "approved", "rejec
 class Held:
     """A decision that was not recorded, because the sample's decision had changed since it was shown."""
 
+    project: str
     row: int
     act: str
     note: str
@@ -74,8 +75,12 @@ def say(text: str) -> None:
     st.session_state[_SAID] = (said()[0] + 1, text)
 
 
-def held() -> list[Held]:
-    """The decisions held back, oldest first."""
+def held(project: Project) -> list[Held]:
+    """The decisions held back in a project, oldest first; those of another wait until it is open again."""
+    return [one for one in _all_held() if one.project == str(project.path)]
+
+
+def _all_held() -> list[Held]:
     return st.session_state.get(_HELD, [])
 
 
@@ -140,13 +145,14 @@ def _code(project: Project, row: int) -> str:
 def _hold(project: Project, press: Press, now: str) -> None:
     last = next(iter(project.decision_log(rows=[press.row], limit=1)), None)
     by, when, note = (last.by, last.at, last.note) if last else ("somebody", "", "")
-    mine = [one for one in held() if one.row != press.row]
-    st.session_state[_HELD] = [*mine, Held(press.row, press.act, press.note.strip(), now, by, when, note)]
+    path = str(project.path)
+    others = [one for one in _all_held() if (one.project, one.row) != (path, press.row)]
+    st.session_state[_HELD] = [*others, Held(path, press.row, press.act, press.note.strip(), now, by, when, note)]
     say(f"Not recorded: {by} made it {PAST[now]} meanwhile. Say above which decision stands.")
 
 
 def _let_go(one: Held) -> None:
-    st.session_state[_HELD] = [other for other in held() if other != one]
+    st.session_state[_HELD] = [other for other in _all_held() if other != one]
 
 
 def undo(project: Project) -> None:
@@ -160,7 +166,7 @@ def undo(project: Project) -> None:
 def _take_back(project: Project) -> None:
     step = review_list.last_step()
     if step is not None and step.batch is None:  # it was held back: nothing was recorded
-        for one in [one for one in held() if one.row == step.row]:
+        for one in [one for one in held(project) if one.row == step.row]:
             _let_go(one)
         touched = 1
     else:

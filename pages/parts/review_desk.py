@@ -42,7 +42,7 @@ def _sample(project: Project) -> None:
     """The sample itself: all that a press reruns."""
     with errors_shown(), project.session():  # one opening of the catalogue for everything that is read
         review_acts.take(project)
-        for number, one in enumerate(review_acts.held()):
+        for number, one in enumerate(review_acts.held(project)):
             _held(project, one, number)
         _keys(project, review_list.kept(), review_list.at())
 

@@ -65,6 +65,11 @@ function leaveChoice() {
   if (field?.getAttribute('role') === 'combobox' && !field.closest('[role=dialog], [data-testid="stPopoverBody"]')) field.blur();
 }
 
+// A list's token ends with its project: rows of another project have nothing to do with what was begun on these.
+function projectOf(token) {
+  return token?.split('.').at(-1);
+}
+
 class Desk {
   constructor(parent) {
     this.client = Math.random().toString(36).slice(2) + Date.now().toString(36);
@@ -267,6 +272,7 @@ class Desk {
       leaveChoice();
       this.samples.clear();
       this.trail = [];
+      if (projectOf(data.list) !== projectOf(this.list)) for (const kept of [this.notes, this.codes, this.tags]) kept.clear();
       this.list = data.list;
       this.at = data.at;
     }

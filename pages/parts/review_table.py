@@ -48,6 +48,7 @@ def choose() -> bool:
 
 def _keep_mode() -> None:
     st.session_state[_AS_LIST] = st.session_state.get(_MODE) == "List"
+    st.session_state[_PAGE] = None  # the table opens where the sample in view stands
 
 
 @st.fragment
@@ -65,7 +66,7 @@ def table(project: Project, view: View | None) -> None:
             if text:
                 st.caption(plain(text))
         pages = -(-len(rows) // PAGE)
-        page = min(int(st.session_state.get(_PAGE, 0)), pages - 1)
+        page = min(_page(), pages - 1)
         first = page * PAGE
         here = rows[first : first + PAGE]
         st.session_state[_SEEN] = reads.decisions(project)
@@ -121,8 +122,14 @@ def _pager(page: int, pages: int, n: int) -> None:
         st.caption(f"{page * PAGE + 1:,}–{min(n, (page + 1) * PAGE):,} of {count(n, 'sample')}")
 
 
+def _page() -> int:
+    """The page turned to in this list; of a list made anew, or just shown as a table, that of the sample in view."""
+    token, page = st.session_state.get(_PAGE) or ("", 0)
+    return page if token == review_list.kept().token else review_list.at() // PAGE
+
+
 def _turn(page: int) -> None:
-    st.session_state[_PAGE] = page
+    st.session_state[_PAGE] = (review_list.kept().token, page)
 
 
 def _acts(project: Project, rows: np.ndarray, ticked: np.ndarray, at: int) -> None:
@@ -221,9 +228,10 @@ def _said(project: Project) -> None:
 
 def _ask(project: Project, asked: Asked) -> None:
     others = np.setdiff1d(asked.rows, asked.changed)
+    were = "was" if len(asked.changed) == 1 else "were"
     with st.container(border=True):
         st.warning(
-            plain(f"{count(len(asked.changed), 'sample')} of these {len(asked.rows):,} were decided otherwise since "
+            plain(f"{count(len(asked.changed), 'sample')} of these {len(asked.rows):,} {were} decided otherwise since "
                   f"this list was drawn, the first by {asked.by}. Nothing is recorded yet."),
             icon=":material/group:",
         )  # fmt: skip

@@ -81,9 +81,10 @@ def coverage(project: Project, view: View, *, trusted: bool = False) -> None:
     missing = reads.pool_size(project) - view.scores.covered
     if missing > 0:
         name = plain(view.record.name)
+        have, them = ("has", "it") if missing == 1 else ("have", "them")
         st.warning(
-            f"{count(missing, 'sample')} joined the pool after run {name} and have no score in it. "
-            "Score again to cover them."
+            f"{count(missing, 'sample')} joined the pool after run {name} and {have} no score in it. "
+            f"Score again to cover {them}."
         )
 
 

@@ -12,7 +12,7 @@ from pages.parts import charts, fidelity, network_view, provenance, reads, run_c
 from pages.parts.run_choice import View
 from pages.parts.shell import empty, link
 from pages.parts.tables import table
-from pages.parts.words import count, duration, moment, plain, shorten
+from pages.parts.words import count, duration, moment, opened, plain, shorten
 
 
 def finished(project: Project) -> None:
@@ -53,7 +53,7 @@ def detail(project: Project, view: View) -> None:
     notes = [note for note in view.scores.summary.get("notes", ()) if note not in told]
     if notes:
         st.markdown("**Notes**")
-        st.caption("\n".join(f"- {plain(note)}" for note in dict.fromkeys(notes)))
+        st.caption("\n".join(f"- {plain(opened(note))}" for note in dict.fromkeys(notes)))
     _problems(view)
 
 

@@ -217,7 +217,7 @@ def _near_the_cut() -> dict[str, Any]:
 
 def _good_enough() -> dict[str, Any]:
     if not st.toggle(
-        "Add landmarks until the scores are good enough", key="score_fidelity_on",
+        "Add landmarks until good enough", key="score_fidelity_on",
         help="Good enough is a rank correlation with exact scores, measured on the tuning samples.",
     ):  # fmt: skip
         return {}

@@ -19,7 +19,7 @@ from pages.parts.mistakes import errors_shown
 from pages.parts.shell import PAGES, empty
 from pages.parts.words import count, opened, percent, plain
 
-WIDTHS = [2.3, 1.5, 5, 1.2]
+WIDTHS = [2.3, 1.4, 4.4, 1.9]
 MOST_VALUES = 200
 Line = tuple[SignalColumn, int, int]
 
@@ -140,7 +140,7 @@ def _values(project: Project, column: SignalColumn, covered: int) -> None:
     """A category: its most frequent values, and a choice of one to look at."""
     counts = categories(signals_of(reads.facts(project)), column.name)
     counts = counts[counts > 0].head(MOST_VALUES)
-    name, rows, choice, act = st.columns([2.3, 3.2, 3.3, 1.2], vertical_alignment="center")
+    name, rows, choice, act = st.columns([2.3, 3.0, 2.8, 1.9], vertical_alignment="center")
     name.markdown(plain(column.title), help=plain(column.explanation))
     rows.caption(plain(", ".join(f"{value} {number:,}" for value, number in counts.head(4).items()) or "no value"))
     chosen = choice.selectbox(

@@ -96,9 +96,10 @@ def _reject(project: Project, name: str, keep: Keep, others: np.ndarray, number:
     spared = others & (codes == DECISIONS["approve"])
     rows = np.flatnonzero(others & ~spared & (codes != DECISIONS["reject"]))
     done = int((others & (codes == DECISIONS["reject"])).sum())
-    said = [f"{count(number, 'group')} with {int(others.sum()):,} samples beside those that stay"]
-    said += [f"{done:,} of them are rejected already"] if done else []
-    said += [f"{count(int(spared.sum()), 'approved one')} will be left as they are"] if spared.any() else []
+    said = [f"{count(number, 'group')} with {count(int(others.sum()), 'sample')} beside those that stay"]
+    said += [f"{count(done, 'of them is', 'of them are')} rejected already"] if done else []
+    left = int(spared.sum())
+    said += [f"{count(left, 'approved one')} will be left as {'it is' if left == 1 else 'they are'}"] if left else []
     st.caption(plain("; ".join(said) + "."))
     with st.container(horizontal=True):
         st.button(f"Reject the other {len(rows):,}", key="copies_reject", icon=":material/close:",

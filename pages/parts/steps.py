@@ -6,6 +6,8 @@ from engine.store.project import Project
 from pages.parts import job_panel, reads
 from pages.parts.words import count
 
+WATCHED = {"score": "Score", "demo": "Score", "map": "Map"}  # the page to watch a job on; for others nothing waits
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -38,8 +40,8 @@ def standing(project: Project) -> Standing:
 def _next(
     project: Project, *, pool: int, targets: int, runs: int, decided: int, selections: int, approved: int
 ) -> tuple[str, str]:
-    if job_panel.active(project):
-        return "Score", "A job is running; watch it here."
+    if job := next(iter(job_panel.active(project, tuple(WATCHED))), None):
+        return WATCHED[job.kind], f"{job_panel.TITLES[job.kind]} is under way; watch it there."
     steps = (
         (not pool, "Pool", "Add the samples to choose from."),
         (not targets and not runs, "Pool", "Add a target set: samples of the task to get better at."),

@@ -42,6 +42,10 @@ def test_a_scored_project_says_what_to_do_next(pages: Any, make_project: Callabl
     assert any("60 samples" in c and "2 target sets" in c and "1 run" in c for c in captions)
     assert test.button(key="home_go_demo").label == "Go to Review"
     assert test.button(key="home_go_empty").label == "Add data"
+    jobs.create_job(project, "search", {})  # in the background: nothing waits for it
+    assert test.run().button(key="home_go_demo").label == "Go to Review"
+    jobs.create_job(project, "map", {})
+    assert test.run().button(key="home_go_demo").label == "Go to Map"  # the page that shows how far it is
 
 
 def test_owned_data_is_among_the_facts_where_there_is_any(pages: Any, make_project: Callable[..., Project]) -> None:

@@ -62,6 +62,23 @@ def test_the_whole_pool_is_never_decided_by_one_click(pages: Any, make_project: 
     assert test.button(key="bulk_reject").disabled
 
 
+def test_a_sample_that_was_clicked_in_one_project_is_not_shown_in_another(
+    pages: Any, make_project: Callable[..., Project]
+) -> None:
+    project, other = make_project(), make_project("other")
+    test = pages.open("3_Map.py", project)
+    test.session_state["ts_map_row"] = (str(project.path), 3)
+    assert "row\\-3" in _captions(test.run())
+    test.sidebar.selectbox(key="shell_project").set_value("other").run()
+    assert not test.exception
+    assert "row\\-3" not in _captions(test)
+    assert not other.decisions().any()
+
+
+def _captions(test: Any) -> str:
+    return " ".join(caption.value for caption in test.caption)
+
+
 def test_every_colouring_draws(pages: Any, make_project: Callable[..., Project]) -> None:
     test = pages.open("3_Map.py", make_project())
     choices = test.selectbox(key="map_colour").options

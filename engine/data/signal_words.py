@@ -1,11 +1,10 @@
 """Words of a text as numbers, and runs of words hashed into one number each: what the pool's signals compare.
 
 Notation: a chunk of rows is held as `Words`: the 32-bit hashes of all its words end to end, and offsets of the rows.
-A *gram* is a run of n consecutive words of one row, as a 64-bit hash. Case and white space do not matter; every mark
-of punctuation is a word. Two grams are taken for equal if their hashes are: by chance about once in 10^19 pairs.
+A *gram* is a run of n consecutive words of one row, as a 64-bit hash. `word_forms` says what a word is: case, white
+space and encoding do not matter. Two grams are taken for equal if their hashes are: once by chance in 10^19 pairs.
 """
 
-import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-_WORD = re.compile(rb"[\w\x80-\xff]+|[^\w\s\x80-\xff]")
+from engine.data.word_forms import words_in
+
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -51,7 +51,7 @@ class Grams:
 
 def words_of(texts: Sequence[str]) -> Words:
     """The words of each text, in order."""
-    rows = [list(map(zlib.crc32, _WORD.findall(text.lower().encode("utf-8", "replace")))) for text in texts]
+    rows = [list(map(zlib.crc32, words_in(text))) for text in texts]
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     ids = np.fromiter((word for row in rows for word in row), dtype=np.uint32, count=int(offsets[-1]))

@@ -50,7 +50,7 @@ class Endings:
 
 def _bucket(response: str) -> int:
     word = last_word(response)
-    return int(words_of([word]).ids[0]) % _BUCKETS if word else -1
+    return int(words_of([word]).ids[-1]) % _BUCKETS if word else -1
 
 
 def _is_marked_prose(response: str) -> bool:

@@ -28,7 +28,7 @@ from engine.store.project import Project
 from engine.store.records import now
 
 STAGE = "signals"
-SIGNALS_FORMAT = 4  # part of the key; from 2 on the columns are described beside the arrays
+SIGNALS_FORMAT = 5  # part of the key; from 2 on the columns are described beside the arrays
 
 
 def work_signals(project: Project, folder: JobFolder, reporter: FileReporter) -> None:

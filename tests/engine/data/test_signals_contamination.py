@@ -2,14 +2,19 @@
 
 import math
 import random
+import unicodedata
 from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.data import contamination
 from engine.data.contamination import Contamination, gram_sizes, joined
+from engine.data.passages import shared_passages
 from engine.data.signal_words import words_of
+from engine.data.word_forms import words_at, words_in
 
 VOCABULARY = [f"word{n}" for n in range(120)]
 Pair = tuple[str, str]
@@ -152,3 +157,37 @@ def test_common_grams_count_for_nothing_and_chunks_still_do_not_matter(monkeypat
 
 def test_gram_length_follows_the_ladder() -> None:
     assert gram_sizes(np.array([0, 2, 3, 14, 15, 24, 39, 400])).tolist() == [0, 0, 3, 3, 5, 8, 13, 13]
+
+
+ENGLISH = "“Don’t stop,” she said — and the old café’s nine clocks struck twelve… all at once!"
+CHINESE = "小明有十二个红苹果，他给了弟弟五个。请问小明现在还剩下多少个苹果？"
+THAI = "แม่น้ำสายใดไหลผ่านกรุงเทพมหานครและออกสู่อ่าวไทย"
+TYPED = (
+    (ENGLISH, ENGLISH.translate(str.maketrans("“”’—", '""\'-')).replace("…", "...").upper()),
+    (ENGLISH, unicodedata.normalize("NFD", ENGLISH).replace(" ", "\u00a0\n")),
+    (ENGLISH, ENGLISH.replace("clocks", "clo\u200bcks\u00ad").replace("nine", "ｎｉｎｅ")),
+    (CHINESE, CHINESE.replace("，", ",").replace("？", "?")),
+    (THAI, THAI),
+)
+
+
+@pytest.mark.parametrize(("item", "typed"), TYPED)
+def test_another_spelling_of_an_item_is_a_leak_and_marked_to_the_letter(item: str, typed: str) -> None:
+    """Quotes, dashes, composed letters, hidden signs and scripts without spaces: what a copy may differ in."""
+    strangers = [(f"Tell me about topic {n} in a few words, please.", "好的，没有问题。") for n in range(50)]
+    found = leaks([(f"读一读：{typed}", "ok"), *strangers], [(item, "")])
+    assert found.leak[0] > 0.9 and found.leak[1:].max() == 0.0
+    before = "见 “é…” ﬁ: "
+    sample = f"{before}{typed} 完"
+    assert [sample[a:b] for a, b in shared_passages(sample, item).sample] == [typed]
+
+
+ODD = "aB1 \n,'-_´¨½ﬁİßΣς…—’中か한เมืदी\u0301\u3099\u1161\u11ab\u200b\ufe0f\u00a0\u2028\x1c😀ﷺ"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=ODD, max_size=30))
+def test_words_and_their_places_are_the_same_words(text: str) -> None:
+    placed = list(words_at(text))
+    assert [word.encode() for word, _, _ in placed] == words_in(text)
+    assert all(word.encode() in words_in(text[a:b]) for word, a, b in placed)

@@ -186,6 +186,7 @@ def test_languages_are_named_only_where_prose_tells() -> None:
         "Bonjour, voici une réponse en français qui est assez longue pour être reconnue.",
         "这是一个用中文写的回答。",
         "Это ответ на русском языке, достаточно длинный.",
+        "भारत की राजधानी नई दिल्ली है।",
         "42",
         "def f(x):\n    return x + 1\n\nprint(f(2))",
     ]
@@ -194,7 +195,7 @@ def test_languages_are_named_only_where_prose_tells() -> None:
     for text in texts:
         parts.add([("", text)])
     codes, names = whole.finish()
-    assert [names[code] for code in codes] == ["en", "fr", "zh", "ru", UNKNOWN, UNKNOWN]
+    assert [names[code] for code in codes] == ["en", "fr", "zh", "ru", "hi", UNKNOWN, UNKNOWN]
     assert [parts.finish()[1][code] for code in parts.finish()[0]] == [names[code] for code in codes]
     asked = Languages()
     asked.add([("Schreibe eine Funktion, die zwei Zahlen addiert und das Ergebnis zurückgibt.", texts[-1])])

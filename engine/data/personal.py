@@ -1,7 +1,7 @@
 """Personal data and secrets in a text: e-mail addresses, phone numbers, IP and bank numbers, cards, keys.
 
 Every kind is a pattern, then a test that a chance match fails: known ends of domains, numbering plans (`phones`),
-Luhn's check digit, the IBAN's remainder, addresses that belong to somebody, the variety of a key's characters. What
+Luhn's check digit, the IBAN's remainder, addresses that belong to somebody; keys are those of `secret_keys`. What
 documentation writes in their place is not personal: example.com, 555 numbers, test cards, 192.168.0.1. Names and postal
 addresses are not found. A flag is a reason to look, not a proof.
 """
@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from engine.data.phones import LONG, Regions, phones
+from engine.data.secret_keys import keys
 
 
 def _set(words: str) -> frozenset[str]:
@@ -24,18 +25,27 @@ NUMBERED = (PHONE, "payment card", "iban")
 KINDS = ("email", PHONE, "secret key", "ip address", "payment card", "iban")
 
 _EMAIL = re.compile(
-    r"(?<![\w.+%/:=-])([A-Za-z0-9][\w.+-]{0,63})@((?:[A-Za-z0-9-]{1,63}\.)+)([A-Za-z]{2,24})(?![\w@-]|\.\w|\()"
+    r"(?<![\w.+%/-])([A-Za-z0-9][\w.+-]{0,63})@((?:[A-Za-z0-9-]{1,63}\.)+)([A-Za-z]{2,24})(?![\w@-]|\.\w|\()", re.ASCII
 )
+"""Letters of other scripts may touch an address: Chinese and Japanese are written without spaces."""
+_LOGIN = re.compile(r"://[^\s/@]{0,80}$")
+"""Before what stands in an address of the web where a password may."""
 _ENDS = _set(
     "com org net edu gov mil int info biz name pro io ai app dev co me tv cc eu uk us ca au nz in de fr it es pt nl be "
     "ch at se no dk fi pl cz sk hu ro bg gr tr ru ua il za ng ke eg ma br mx ar cl pe ve jp cn kr tw hk sg my th vn ph "
-    "id pk bd lk ir sa ae qa ie is lu lt lv ee si hr rs by kz online site shop store tech cloud xyz email"
+    "id pk bd lk ir sa ae qa ie is lu lt lv ee si hr rs by kz tn dz gh ug tz zw uy bo py ec cr gt np kh "
+    "mn ge az uz md mk al ba cy mt li jo kw om bh lb iq online site shop store tech cloud xyz email"
 )
 _MADE_UP_DOMAINS = _set(
     "example test sample domain email company yourdomain mydomain website yourcompany mycompany yoursite mysite "
     "somewhere abc xyz foo bar baz acme host server provider mail user invalid localhost anydomain mailinator fake "
     "placeholder somedomain otherdomain subdomain testing demo business corp corporation organization"
 )
+_NEVER_REAL = _set("example test sample invalid localhost")
+_PROVIDERS = _set("mail.ru mail.de mail.ee mail.bg email.cz email.de email.it")
+"""Real ones, whatever they are called."""
+_SECOND = _set("co com ac org net gov edu or ne")
+"""What may stand between a domain's own name and its country: mail.co.uk."""
 _MADE_UP_USERS = _set(
     "example test sample user username name yourname youremail your.email your_email your.name your_name email me "
     "someone somebody john jane john.doe johndoe john_doe jane.doe janedoe jane_doe jdoe doe foo bar alice bob "
@@ -45,21 +55,13 @@ _MADE_UP_USERS = _set(
     "postmaster"
 )
 
-_KEYS = re.compile(
-    r"(?<![A-Za-z0-9])(?:AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{50,}|"
-    r"glpat-[\w-]{20}|sk-(?:proj-|ant-)?[A-Za-z0-9_-]{24,}|[sr]k_live_[A-Za-z0-9]{16,}|xox[abprs]-[A-Za-z0-9-]{20,}|"
-    r"AIza[\w-]{35}|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|SG\.[\w-]{20,}\.[\w-]{30,}|"
-    r"eyJ[\w-]{12,}\.eyJ[\w-]{12,}\.[\w-]{20,})(?![A-Za-z0-9])|"
-    r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----\s+(?:[\w-]{1,40}: .*\s+){0,4}[A-Za-z0-9+/=\s]{64,}"
-)
-_KEY_MARKS = (*_set("AKIA ASIA gh glpat- sk- k_live_ xox AIza hf_ npm_ SG. eyJ"), "PRIVATE KEY")
-_MADE_UP_KEY = re.compile(r"(?i)example|your|xxxx|1234567|abcdef|placeholder|dummy|sample|test|0000|secret|fake")
-VARIED = 12
-"""Different characters of a real key; placeholders repeat few."""
-
 _IP4 = re.compile(r"(?<![\w.\-/])(?:\d{1,3}\.){3}\d{1,3}(?![\w\-]|\.\d)")
 _IP6 = re.compile(r"(?<![\w:.])(?:[0-9a-fA-F]{1,4}:){3,7}(?::?[0-9a-fA-F]{1,4}){1,4}(?![\w:])")
-_VERSION = re.compile(r"(?i)(?:version|\bver|\bv|release|build|section|chapter|python|numpy|oid|nuget|dll)\W{0,3}$")
+_VERSION = re.compile(
+    r"(?i)(?:version|\bver|\bv|release|build|section|chapter|article|clause|paragraph|rule|annex|appendix|figure|table|"
+    r"§|python|numpy|oid|nuget|dll|firmware|driver|kernel)\W{0,3}$"
+)
+"""Before what numbers a release or a part of a text."""
 _EVERYBODYS = _set(
     "123.45.67.89 12.34.56.78 123.123.123.123 8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 208.67.222.222 208.67.220.220 "
     "4.4.4.4 4.2.2.2"
@@ -126,19 +128,11 @@ def _real_email(match: re.Match[str]) -> bool:
     user, domains, end = match.group(1).lower(), match.group(2).lower().rstrip(".").split("."), match.group(3).lower()
     if end not in _ENDS or user in _MADE_UP_USERS or user.strip("0123456789") in _MADE_UP_USERS:
         return False
-    return not any(part in _MADE_UP_DOMAINS or part.startswith(("example", "your")) for part in domains)
-
-
-def _keys(text: str, *, every: bool = False) -> list[str]:
-    return _all(_KEYS, text, _real_key, every) if any(mark in text for mark in _KEY_MARKS) else []
-
-
-def _real_key(match: re.Match[str]) -> bool:
-    key = match.group()
-    if key.startswith("-----"):
-        return len(set(key.rpartition("-----")[2])) > 2 * VARIED
-    mixed = any(c.isdigit() for c in key) and any(c.isalpha() for c in key)
-    return mixed and len(set(key)) >= VARIED and not _MADE_UP_KEY.search(key)
+    if _LOGIN.search(match.string[max(0, match.start() - 100) : match.start()]):
+        return False
+    own = next((part for part in reversed(domains) if part not in _SECOND), "")
+    made_up = own in _MADE_UP_DOMAINS and f"{own}.{end}" not in _PROVIDERS
+    return not made_up and not any(part in _NEVER_REAL or part.startswith(("example", "your")) for part in domains)
 
 
 def _addresses(text: str, *, every: bool = False) -> list[str]:
@@ -195,5 +189,5 @@ def is_iban(text: str) -> bool:
 
 
 _LOOKS: dict[str, Callable[..., list[str]]] = dict(
-    zip([kind for kind in KINDS if kind != PHONE], (_emails, _keys, _addresses, _cards, _ibans), strict=True)
+    zip([kind for kind in KINDS if kind != PHONE], (_emails, keys, _addresses, _cards, _ibans), strict=True)
 )

@@ -9,7 +9,7 @@ out, and so are made-up ones. The numbering plans are those of `phonenumbers`.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import phonenumbers
 from phonenumbers import Leniency, PhoneNumberFormat, PhoneNumberMatcher
@@ -26,11 +26,36 @@ _INTERNATIONAL = re.compile(r"(?<![\w.+\-*/=)\]])\+[1-9]\d{0,2}[-. ]?\(?\d[\d\-.
 _LETTERS = "A-Za-z0-9_\u00c0-\u024f\u0400-\u04ff"
 """What a number must not touch; Chinese, Japanese and Korean are written without spaces."""
 _CALLED = re.compile(rf"(?<![{_LETTERS}.])\+?\(?\d[\d\-. ()/]{{6,17}}\d(?![{_LETTERS}])")
+_WORDS = {
+    "US GB IN AU CA": r"phone|tel|telephone|mobile|cell|whatsapp|fax|"
+    r"(?:call|phone|ring|text|reach|contact|dial) (?:me|us|him|her|them)(?: on| at)?",
+    "DE AT CH NL BE SE NO DK CZ PL TR": r"telefo\w*|mobil\w*|handy\w*|tlf|gsm|komórka",
+    "FR BE CH": "téléphone|portable",
+    "ES MX AR CO CL PE": "teléfono|móvil|celular",
+    "BR PT": "telefone|celular|telemóvel|fone",
+    "IT CH": "telefono|cellulare",
+    "ID": "ponsel|telp|telepon|hp",
+    "VN": "sđt|điện thoại",
+    "RU KZ UA": "тел|телефон|моб|мобильный",
+}
+"""What a phone number is called, and the countries to try then."""
+_SIGNS = {
+    "CN TW HK": "电话|手机|手機|电话号|手机号",
+    "JP TW HK": "電話|携帯",
+    "KR": "전화|휴대폰|핸드폰|연락처",
+    "EG SA AE MA": "هاتف|الهاتف|جوال",
+    "IN": "फोन|फ़ोन|मोबाइल",
+}
+"""The same in scripts where more may follow without a space."""
+_OF_WORD = [
+    (tuple(regions.split()), re.compile(rf"(?:{words})[^\d\n]*$", re.IGNORECASE))
+    for regions, words in (*_WORDS.items(), *_SIGNS.items())
+]
 _WORD_BEFORE = re.compile(
-    r"(?:\b(?:phone|tel|telephone|mobile|whatsapp|fax|telefon\w*|téléphone|teléfono|telefone|telefono|telefoon|mobil|"
-    r"mobiltelefon|handy|móvil|celular|cellulare|komórka|ponsel|telp|telepon|тел|телефон|моб|мобильный|sđt|điện thoại)|"
-    r"电话|電話|手机|手機|携帯|전화|전화번호|휴대폰|هاتف|الهاتف|جوال|फोन|फ़ोन|मोबाइल)"
-    r"(?: (?:number|no\.?|nummer|número|numéro|numero|номер|numarası|numer|là|is|ist|号码|番号))?\W{1,4}$",
+    rf"(?:\b(?:{'|'.join(_WORDS.values())})"
+    r"(?:[ -](?:number|no\.?|nr\.?|nummer|número|numéro|numero|номер|numarası|numaram|numer|là|is|ist|es|est|é|è|jest))"
+    r"{0,2}\W{1,4}|"
+    rf"(?:{'|'.join(_SIGNS.values())})(?: ?(?:号码|号|番号|번호|नंबर|は|是|为|는))*\W{{0,4}})$",
     re.IGNORECASE,
 )
 _GROUPED = re.compile(
@@ -41,6 +66,8 @@ _GROUPED = re.compile(
 _DOTTED = re.compile(r"(?<![\w.])0\d(?:\.\d\d){4}(?!\w|\.\d)")
 LONG = re.compile(r"\d[\d\-. ()/]{5,}\d")
 """What every phone number holds, and few texts do: looked at first, being cheap."""
+_FILM = re.compile(r"(?:\+?1[-. ]?)?(?:\(?[2-9]\d\d\)?[-. ]?)?555[-. ]?\d{4}")
+"""Made-up American numbers, which other countries' plans may hold."""
 _ORDINARY = re.compile(r"[1-9]\d{0,2}(?: \d{3})+|\d{5}-\d{4}")
 """Thousands, and American postal codes."""
 _DIGITS = re.compile(r"\d+")
@@ -126,18 +153,21 @@ def _looked_for(text: str, regions: tuple[str, ...]) -> Iterator[str]:
         yield from (m.group() for m in _AMERICAN.finditer(text) if _is_phone(m.group(), "US"))
     if "+" in text:
         yield from (m.group() for m in _INTERNATIONAL.finditer(text) if _is_phone(m.group(), None))
-    anywhere = tuple(dict.fromkeys((*regions, *_ANYWHERE)))
-    yield from (number for number in _called(text) if any(_is_phone(number, region) for region in anywhere))
+    for number, named in _called(text):
+        if any(_is_phone(number, region) for region in dict.fromkeys((*named, *regions, *_ANYWHERE))):
+            yield number
     others = tuple(region for region in regions if region not in _NANP)
     if others:
         yield from (number for number in _candidates(text) if any(_is_written(number, region) for region in others))
 
 
-def _called(text: str) -> Iterator[str]:
-    """What a word for telephone stands before."""
+def _called(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What a word for telephone stands before, and the countries where it is one."""
     for match in _CALLED.finditer(text):
-        if _WORD_BEFORE.search(text[max(0, match.start() - 30) : match.start()]):
-            yield match.group()
+        word = _WORD_BEFORE.search(text[max(0, match.start() - 30) : match.start()])
+        if word:
+            named = (regions for regions, words in _OF_WORD if words.match(word.group()))
+            yield match.group(), tuple(chain.from_iterable(named))
 
 
 def _candidates(text: str) -> Iterator[str]:
@@ -176,4 +206,4 @@ def _is_phone(text: str, region: str | None) -> bool:
     if len(set(digits)) < 4 or "12345" in digits or "98765" in digits:
         return False
     made_up = number.country_code == 1 and "555" in (digits[:3], digits[3:6])
-    return not made_up and phonenumbers.is_valid_number(number)
+    return not made_up and not _FILM.fullmatch(text) and phonenumbers.is_valid_number(number)

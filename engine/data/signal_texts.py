@@ -127,7 +127,8 @@ _PERSONAL = {
     "email": ("e-mail address", "An e-mail address that is not made up, such as those of example.com are."),
     "phone": ("phone number", "A number of a country's numbering plan: written internationally, called a phone number, "
               "or grouped as the people of {regions} write theirs. No 555 numbers."),
-    "secret key": ("secret key", "A private key, or the key or token of a well-known service."),
+    "secret key": ("secret key", "A private key, the key or token of a well-known service, or a password within an "
+                   "address."),
     "ip address": ("IP address", "A public IP address; none of a private network, of documentation, or of a version."),
     "payment card": ("payment card number", "An issuer's beginning and a right check digit; no test cards."),
     "iban": ("bank account (IBAN)", "An IBAN of its country's length with the right remainder."),

@@ -52,6 +52,12 @@ ANSWERS = (
     "It is impossible for a triangle to have two right angles.",
     "def cannot_help(): raise ValueError('I cannot help with that request')",
 )
+LETTERS, HEX = "qWeRtYuIoPaSdFgHjKlZxCvBnM" * 4, "c0a1b2d3e4f5968778695a4b" * 3
+TOKENS = {"hf_": LETTERS[:34], "github_pat_": LETTERS[:10] + HEX[:72], "dop_v1_": HEX[:64], "dapi": HEX[:32]} | {
+    "shpat_": HEX[:32],
+    "gsk_": f"9{LETTERS[:51]}",
+}
+"""Put together here, so that nobody takes them for leaked ones."""
 PERSONAL = (
     ("Write to marie.dupont@orange.fr today.", "email"),
     ("Call (212) 736-5000 for a table.", "phone"),
@@ -61,6 +67,16 @@ PERSONAL = (
     ("The server at 93.184.216.34 answered.", "ip address"),
     ("My card is 4929 7226 5379 7141.", "payment card"),
     ("Please pay to DE75 5121 0800 1245 1261 99.", "iban"),
+    ("请发邮件到liwei2001@qq.com联系我", "email"),
+    ("mailto:kevin_oneill84@yahoo.co.uk", "email"),
+    ("Пишите на ivanov.petr@mail.ru", "email"),
+    ("Ask p.roy@mail.mcgill.ca first.", "email"),
+    ("手机号：15182734960", "phone"),
+    ("Telefoonnummer 06-48271935", "phone"),
+    ("You can text me at 646-389-2174.", "phone"),
+    ("mongodb+srv://svc_user:Hx7pQ29zLm4@cluster0.k3f9d.mongodb.net/prod", "secret key"),
+    ("AWS_SECRET_ACCESS_KEY=" + "q7Rt2/Lm9ZxW4vB8nK+" + "c5HgY1pDs6JfA3eUo0TnQ", "secret key"),
+    *((f"token: {begins}{rest}", "secret key") for begins, rest in TOKENS.items()),
 )
 HARMLESS = (
     "user@example.com, you@yourcompany.org, john.doe@gmail.com",
@@ -75,6 +91,10 @@ HARMLESS = (
     "GB82 WEST 1234 5698 7654 32 is the textbook's IBAN.",
     "std::vector<int>::iterator a::b::c 12:30:45:10",
     "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
+    "postgres://user:password1@db.company.org:5432/app and redis://:pass@redis:6379",
+    "hf_model_name_for_sequence_classification_with_labels and sk-learn-compatible-estimator-checks",
+    "aws_secret_access_key = os.getenv('AWS_SECRET_ACCESS_KEY'), or wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "Phone 555-0123 or 1-800-555-0199. Article 29.1.2.3",
 )
 
 

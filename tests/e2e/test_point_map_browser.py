@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, CDPSession, Locator, Page, expect
 
 from engine.curation.areas import polygon_mask
-from tests.e2e.conftest import ROOT, Watched, start_server, watch
+from tests.e2e.conftest import PATIENCE, ROOT, Watched, start_server, stop_server, watch
 from tests.e2e.point_map_islands import islands
 
 pytestmark = pytest.mark.browser
@@ -38,14 +38,13 @@ def opened(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     script = ROOT / "tests" / "e2e" / "point_map_app.py"
     process, address = start_server(script, tmp_path_factory.mktemp("map") / "projects")
     context = browser.new_context(viewport=WINDOW)  # type: ignore[arg-type]
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(PATIENCE)
     watched = watch(context.new_page(), address)
     watched.page.goto(address)
     wait_whole(watched.page)
     yield watched
     context.close()
-    process.terminate()
-    process.wait(10)
+    stop_server(process)
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ def begin(page: Page, what: str) -> None:
     asked = page.get_by_label("Anew")
     asked.fill(f"{number} {what}")
     asked.press("Enter")
-    page.locator(f'[data-touchstone-map="map{number}"][data-drawn="whole"]').wait_for(timeout=60_000)
+    page.locator(f'[data-touchstone-map="map{number}"][data-drawn="whole"]').wait_for()
     expect(the_map(page)).to_have_count(1)
 
 
@@ -103,7 +102,7 @@ def the_map(page: Page) -> Locator:
 
 
 def wait_whole(page: Page) -> None:
-    page.locator('[data-touchstone-map][data-drawn="whole"]').wait_for(timeout=60_000)
+    page.locator('[data-touchstone-map][data-drawn="whole"]').wait_for()
 
 
 def camera(page: Page) -> tuple[float, float, float]:
@@ -381,9 +380,10 @@ def test_returns_after_the_graphics_context_is_lost(shown: Watched) -> None:
     page = shown.page
     before = camera(page)
     lose = """(canvas) => { const gl = canvas.getContext('webgl2'); const ext = gl.getExtension('WEBGL_lose_context');
-    ext.loseContext(); setTimeout(() => ext.restoreContext(), 300); }"""
+    window.restoreGraphics = () => ext.restoreContext(); ext.loseContext(); }"""
     page.locator("canvas.points").evaluate(lose)
     page.locator('[data-touchstone-map][data-drawn="lost"]').wait_for()
+    page.evaluate("window.restoreGraphics()")
     wait_whole(page)
     assert camera(page) == before
     expect(page.locator(".status")).to_have_text("3,000 points")

@@ -58,7 +58,7 @@ def engine(*arguments: object, expect: int = 0) -> SimpleNamespace:
 def shell(*arguments: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
     """Run `python -m engine ARGUMENTS`; its exit status must be `expect`."""
     command = [sys.executable, "-m", "engine", *map(str, arguments)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert ran.returncode == expect, ran.stderr
     assert "Traceback" not in ran.stderr
     return ran

@@ -14,7 +14,7 @@ from engine.store.project import Project
 from tests.e2e.conftest import Server, Watched, lasso, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-BUILD_MS = 400_000
+BUILD_MS = 900_000
 SAVED_MS = 60_000  # the next sample is shown at once; the decision is in the log soon after
 
 

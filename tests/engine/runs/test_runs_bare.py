@@ -62,7 +62,7 @@ def bare(*words: str, cwd: Path, script: str = BARE) -> subprocess.CompletedProc
     """Run the command line in the bare environment."""
     command = [sys.executable, "-c", script, str(ROOT), *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=500)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 
 def until(project: Place, job_id: str, ready: Callable[[Job], bool]) -> Job:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         found = job(project, job_id)
         if ready(found):

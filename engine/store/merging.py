@@ -4,10 +4,10 @@ The other log's batches that are not known here are appended as they are, signed
 row, what holds is decided as for two lines of work that parted:
 
     nothing was decided here                      theirs
-    their latest act is known here                ours: it is the same, or newer
-    our latest act is known there, theirs is new  theirs: they decided knowing ours
-    both are new: the same, or one takes back     the decision that is one
-    both are new and differ                       a *conflict*, settled only by an explicit choice (`conflicts`)
+    all that speaks for theirs is known here      ours: it is the same, or newer
+    all that speaks for ours is known there       theirs: they decided knowing ours
+    both have news: the same, or one takes back   the decision that is one
+    both have news and differ                     a *conflict*, settled only by an explicit choice (`conflicts`)
 
 Clocks play no part in this but where "latest" is chosen. Acts are known row by row: of a batch that was taken in before
 some of its rows were in the pool, those follow later. Where ours holds, and on every conflict that was settled, a batch

@@ -17,10 +17,14 @@ from engine.store.decisions import NONE
 
 @dataclass(frozen=True)
 class Replay:
-    """A log played to its end over n rows: the last batch (its place in the log, -1 for none) and the code."""
+    """A log played to its end over n rows: the code, the last batch that speaks for it, and whether such a one is news.
+
+    Batches are places in the log, -1 for none; where some are `news` to the other log, the last of these is named.
+    """
 
     last: np.ndarray
     code: np.ndarray
+    news: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -40,41 +44,40 @@ class Weighed:
 
 def weighed(mine: list[Batch], theirs: list[Batch], n: int) -> Weighed:
     """Our log and theirs, both with pool rows of this project, over its n rows."""
-    ours, their = _played(mine, n), _played(theirs, n)
-    touched = np.flatnonzero(their.last >= 0)
     keys = {key: at for at, key in enumerate(dict.fromkeys(batch.key for batch in (*mine, *theirs)))}
-    my_acts, their_acts = np.sort(_acts(mine, keys, n)), _acts(theirs, keys, n)
-    there = _among(their_acts, my_acts)
+    my_acts, their_acts = _acts(mine, keys, n), _acts(theirs, keys, n)
+    here, there = _among(my_acts, np.sort(their_acts)), _among(their_acts, np.sort(my_acts))
+    ours, their = _played(mine, here, n), _played(theirs, there, n)
+    touched = np.flatnonzero(their.last >= 0)
     take, conflict, same = _judged(
         ours.code[touched],
         their.code[touched],
         undecided=ours.last[touched] < 0,
-        known_here=_among(_last_acts(theirs, their, touched, keys, n), my_acts),
-        known_there=_among(_last_acts(mine, ours, touched, keys, n), np.sort(their_acts)),
+        known_here=~their.news[touched],
+        known_there=~ours.news[touched],
     )
     new = _new({batch.key for batch in mine}, theirs, there)
     return Weighed(mine, theirs, ours, their, touched, take, conflict, same, new)
 
 
-def _played(batches: Sequence[Batch], n: int) -> Replay:
-    last, code = np.full(n, -1, np.int64), np.zeros(n, np.int8)
-    for place, batch in enumerate(batches):
-        last[batch.rows], code[batch.rows] = place, batch.codes
-    return Replay(last, code)
+def _played(batches: Sequence[Batch], known: np.ndarray, n: int) -> Replay:
+    """The log over n rows; `known` bool (E,): the other log holds the entry too."""
+    last, code, news = np.full(n, -1, np.int64), np.zeros(n, np.int8), np.zeros(n, bool)
+    if not batches:
+        return Replay(last, code, news)
+    rows, codes = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("rows", "codes"))
+    place = np.repeat(np.arange(len(batches)), [len(batch.rows) for batch in batches])
+    last[rows], code[rows] = place, codes  # of a row named several times the last entry stays
+    speaks = ~known & (codes == code[rows])
+    news[rows[speaks]] = True
+    last[rows[speaks]] = place[speaks]
+    return Replay(last, code, news)
 
 
 def _acts(batches: Sequence[Batch], keys: Mapping[str, int], n: int) -> np.ndarray:
     """int64 (E,): one number per entry in order, the same for the same act on the same row in both logs."""
     parts = [(keys[batch.key] * n + batch.rows.astype(np.int64)) * 4 + batch.codes for batch in batches]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
-
-
-def _last_acts(
-    batches: Sequence[Batch], replay: Replay, rows: np.ndarray, keys: Mapping[str, int], n: int
-) -> np.ndarray:
-    """int64: the number of the last act on each of `rows`, as in `_acts`, -1 where there is none."""
-    key = np.array([*(keys[batch.key] for batch in batches), -1], np.int64)[replay.last[rows]]
-    return np.where(key < 0, -1, (key * n + rows) * 4 + replay.code[rows])
 
 
 def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -108,7 +111,7 @@ def _new(known: set[str], theirs: Sequence[Batch], there: np.ndarray) -> list[Ba
 
 
 def in_conflict(found: Weighed) -> Conflicts:
-    """The rows in conflict, with the latest act of both sides."""
+    """The rows in conflict, with the latest act of both sides that the other does not know."""
     rows = found.touched[found.conflict]
     my_acts, my_act = _said(found.mine, found.ours.last[rows])
     their_acts, their_act = _said(found.theirs, found.their.last[rows])

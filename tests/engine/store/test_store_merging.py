@@ -187,6 +187,21 @@ def test_two_who_each_yield_to_the_other_are_asked_again(copies, tmp_path):
     assert (state(mine)[2], state(theirs)[2]) == ("approve", "approve")
 
 
+def test_who_answered_one_of_two_that_agree_is_in_conflict_with_the_other(copies, tmp_path):
+    mine, theirs = copies
+    mine.decide([2], "approve", by="Ada", note="checked")
+    theirs.decide([2], "approve", by="Bo")
+    assert take(mine, theirs, tmp_path).conflicted == 0
+    theirs.decide([2], "reject", by="Bo")  # which takes back his own, and knows nothing of hers
+    for place, other in (copies, copies[::-1]):
+        found = take(place, other, tmp_path)
+        (conflict,) = found.conflicts.listed(place, slice(None))
+        sides = (conflict.mine, conflict.theirs) if place is mine else (conflict.theirs, conflict.mine)
+        assert [(s.by, s.decision, s.note) for s in sides] == [("Ada", "approve", "checked"), ("Bo", "reject", "")]
+    assert take(mine, theirs, tmp_path, prefer="mine").applied and take(theirs, mine, tmp_path).applied
+    assert (state(mine)[2], state(theirs)[2]) == ("approve", "approve")
+
+
 def test_rows_added_later_get_what_was_decided_and_an_undo_takes_back_only_what_was_done_here(
     copies, tmp_path, make_row, make_info
 ):

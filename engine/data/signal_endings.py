@@ -14,7 +14,14 @@ CUT: Verdict = 1
 OPEN: Verdict = 2
 
 FENCE = "```"
-_DANGLING = tuple(",-–—(=+*/<&|[{\\")
+MARKED = tuple(".!?…。！？।؟۔")
+"""Marks that end a sentence."""
+_DANGLING = re.compile(
+    r"(?:[,，、،–—=\[{\\]|(?<![:;=])(?<![:;=]-)\(|(?<=\s)[-*/<|]|(?<=[a-zß-ÿ])-|(?<=\s)(?<!\} )(?<!\}' )\+)$"
+)
+"""Marks that ask for more; no A+, AB-, |x|, bold text, frown or shell's {} +."""
+_FROWN = re.compile(r"[:;=]-?[(\[]")
+_BOLD = re.compile(r"(?:^|\s)\*\*[^\W\d][^*]*$")
 _DANGLING_WORDS = frozenset(
     word
     for words in (
@@ -23,7 +30,9 @@ _DANGLING_WORDS = frozenset(
     )
     for word in words.split()
 )
-_SENTENCE = re.compile(r"[.!?…]['\"”)]*\s")
+_SMALL = frozenset(("a", "an", "and", "at", "by", "da", "de", "for", "in", "of", "on", "or", "the", "to", "van", "von"))
+"""Words that names and titles write small."""
+_SENTENCE = re.compile(r"[.!?…]['\"”)]*\s|[。！？]")
 CODE_LINE = re.compile(
     r"^\s*(?:def |class |import |from \w+ import|return\b|for .*[:{]$|while .*[:{]$|if .*[:{]$|else\b|elif |print\(|"
     r"#include|using |public |private |const |let |var |function\b|SELECT |INSERT |UPDATE |<\w+|</|[}\])]|.*[;{]$|"
@@ -33,9 +42,17 @@ CODE_LINE = re.compile(
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _STRING = re.compile(r"`[^`]*`|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"")
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*$", re.MULTILINE)
-_ADDRESS = re.compile(r"\w/$")
+_OPERATOR = re.compile(
+    r"(?:[\w'\")\]]\s(?:[+%=]|&&|\|\||and|or|not|in|==|!=|<=|>=)|\w\s[<>]|(?<!import)(?<!select)(?<!SELECT)\s\*|"
+    r"\b(?:import|WHERE|AND|OR|FROM|JOIN|ON|BY|SELECT|SET|HAVING))$"
+)
+"""What a line of code cannot end with."""
+_BLOCKS = ("html", "head", "body", "div", "ul", "ol", "table", "script", "style", "form", "section", "svg")
+"""Elements of HTML that people close."""
 _ITEM = re.compile(r"[-*•]|\d+[.)]\s")
 SHORTEST_PROSE = 3
+LONG = 12
+"""Characters of as many words, in scripts that write no spaces between them."""
 
 
 def verdict(response: str) -> Verdict:
@@ -67,7 +84,15 @@ def last_word(response: str) -> str:
 def _code_is_open(text: str) -> bool:
     bare = _COMMENT.sub("", _STRING.sub("''", text))
     last = text.splitlines()[-1].rstrip()
-    return _open_brackets(bare) or last.endswith((",", "=", "(", "[", "{", "\\")) or _opens_block(last)
+    ends = last.endswith((",", "=", "(", "[", "{", "\\")) or bool(_OPERATOR.search(bare.rstrip()))
+    return ends or _open_brackets(bare) or _opens_block(last) or _open_elements(text)
+
+
+def _open_elements(text: str) -> bool:
+    low = text.lower()
+    if "</" not in low or low.endswith("</html>"):
+        return False
+    return any(len(re.findall(rf"<{name}[\s>]", low)) > low.count(f"</{name}>") for name in _BLOCKS)
 
 
 def _opens_block(line: str) -> bool:
@@ -78,15 +103,25 @@ def _open_brackets(text: str) -> bool:
     return any(text.count(opening) > text.count(closing) for opening, closing in _PAIRS.items())
 
 
+def _open_remark(line: str) -> bool:
+    """Whether prose has an open bracket: half-open intervals have two kinds, and frowns are none."""
+    bare = _FROWN.sub("", line)
+    return len(re.findall(r"[(\[]", bare)) > len(re.findall(r"[)\]]", bare)) or bare.count("{") > bare.count("}")
+
+
 def _prose(text: str) -> Verdict:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last, words = lines[-1], lines[-1].split()
     if not re.search(r"\w", last) or last.endswith("*/"):
         return WHOLE  # a rule, a border, a row of brackets, the end of a comment
-    if (text.endswith(_DANGLING) and not _ADDRESS.search(last)) or _dangles(words):
+    if last.startswith("|") and last.endswith("|"):
+        return CUT if len(lines) > 1 and last.count("|") < lines[-2].count("|") else WHOLE  # a row of a table
+    if _DANGLING.search(text) or _BOLD.search(last) or _dangles(words):
         return CUT
-    if _open_brackets(last) and len(words) >= SHORTEST_PROSE:
+    if _open_remark(last) and len(words) >= SHORTEST_PROSE:
         return CUT
+    if text[-1] in ":：" and (len(words) > SHORTEST_PROSE or (not last.isascii() and len(last) >= LONG)):
+        return CUT  # what it announces is missing
     if not text[-1].isalnum():
         return WHOLE
     return OPEN if _reads_as_sentence(lines, words) else WHOLE
@@ -106,7 +141,9 @@ def _reads_as_sentence(lines: list[str], words: list[str]) -> bool:
         return False
     if _SENTENCE.search(last) and not _ITEM.match(last):
         return True
-    if len(lines) > 1 and all(line.endswith((".", "!", "?")) for line in lines[:-1]):
+    if len(lines) > 1 and all(line.endswith(MARKED) for line in lines[:-1]):
         return not last.isdigit()
-    plain = any(word.islower() for word in words[1:])
+    if len(lines) > 2 and not any(line.endswith((*MARKED, ":")) for line in lines[:-1]):
+        return False  # a poem, or lines of a list
+    plain = len(words) >= SHORTEST_PROSE and any(word.islower() and word not in _SMALL for word in words[1:])
     return plain and not _ITEM.match(last) and (last[0].isupper() or last[0].isdigit())

@@ -6,7 +6,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.signal_endings import CUT, OPEN, WHOLE, last_word, verdict
+from engine.data.signal_endings import CUT, LONG, MARKED, OPEN, SHORTEST_PROSE, WHOLE, last_word, verdict
 from engine.data.signal_words import Words, words_of
 
 MOSTLY = 0.8
@@ -55,4 +55,4 @@ def _bucket(response: str) -> int:
 
 def _is_marked_prose(response: str) -> bool:
     text = response.rstrip()
-    return text.endswith((".", "!", "?", "…")) and len(text.split()) >= 3
+    return text.endswith(MARKED) and (len(text.split()) >= SHORTEST_PROSE or len(text) >= LONG)

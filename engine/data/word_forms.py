@@ -37,10 +37,11 @@ SIGNS = (
     "\u3100-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _SYMBOLS = _ranges(code for code in _SCANNED if unicodedata.category(chr(code))[0] in "PS")
-_NOTHING = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
+NOTHING = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
+"""What shows nothing, as the inside of a class."""
 
 _ALONE = re.compile(f"[{SIGNS}{_SYMBOLS}]")
-_TYPED = re.compile(f"[\u00b4\u2018-\u201f\u2032\u2033\u02bc\u00ab\u00bb\u2010-\u2015\u2212\u2028\u2029\x85{_NOTHING}]")
+_TYPED = re.compile(f"[\u00b4\u2018-\u201f\u2032\u2033\u02bc\u00ab\u00bb\u2010-\u2015\u2212\u2028\u2029\x85{NOTHING}]")
 _PLAIN = (
     dict.fromkeys("´‘’‚‛′ʼ", "'")
     | dict.fromkeys("“”„‟″«»", '"')
@@ -49,7 +50,7 @@ _PLAIN = (
 )
 _BYTES = re.compile(rb"[\w\x80-\xff]+|[^\w\s\x80-\xff]")
 _WORD = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff]+|[^A-Za-z0-9_\s\x80-\U0010ffff]", re.ASCII)
-_JOINING = f"{MARKS}{_NOTHING}\u1100-\u11ff"
+_JOINING = f"{MARKS}{NOTHING}\u1100-\u11ff"
 """What may become one character with the one before it, or nothing."""
 _PIECE = re.compile(f"[^\\s{_JOINING}]+(?![{_JOINING}])|[^\\s{_JOINING}]?[{_JOINING}]+|.", re.DOTALL)
 

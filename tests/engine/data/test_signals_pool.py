@@ -39,6 +39,20 @@ WHOLE_ENDINGS = [
     "print('(')",
     "SELECT name FROM people WHERE age > 3",
     "x = [1, 2]  # a (comment",
+    "| Year | Sales |\n|---|---|\n| 2020 | 15 |",
+    "The answer is **42**",
+    "f(x) = |x|",
+    "Her language is C++",
+    "Sorry to hear that :(",
+    "It lies in the interval (0, 1]",
+    "Leonardo da Vinci",
+    "12 apples",
+    "The sun goes down\nThe moon comes up\nAnd all is still",
+    "from math import *",
+    "find . -name '*.log' -exec rm {} +",
+    ") } >",
+    "<html>\n<body>\n<p>Hello</p>\n</body>\n</html>",
+    "首都是北京",
 ]
 CUT_ENDINGS = [
     "We take 5 away from 9: 9 - 5 =",
@@ -51,6 +65,13 @@ CUT_ENDINGS = [
     "int main() {\n    int a = 1;",
     "She went to the market and",
     "The capital is -",
+    "| Year | Sales |\n|---|---|\n| 2020 | 15 |\n| 2021 |",
+    "1. **Plan.** Write it down.\n2. **Sleep",
+    "Here is a short summary of the article:",
+    "第一，提高效率；第二，",
+    "total = price *",
+    "SELECT id\nFROM users\nWHERE",
+    "<html>\n<body>\n<p>Hello</p>\n<p>This is",
 ]
 OPEN_ENDINGS = [
     "The answer is twel",
@@ -58,6 +79,7 @@ OPEN_ENDINGS = [
     "Ana lives in Lis",
     "The sum is 12.\nTogether",
     "9 days ago it was Mon",
+    "首先，我们需要计算总数。然后，我们可以用这个结",
 ]
 
 

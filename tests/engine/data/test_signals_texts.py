@@ -110,7 +110,20 @@ def test_an_answer_is_no_refusal(response: str) -> None:
 
 def test_empty_answers_and_short_ones() -> None:
     ask = "Describe the sea for somebody who has never been there."
-    for response in ("", " \n\t", "…", "---", "N/A", "n/a.", "<no output>", "None", "No response.", ask):
+    for response in (
+        "",
+        " \n\t",
+        "…",
+        "---",
+        "N/A",
+        "n/a.",
+        "<no output>",
+        "None",
+        "No response.",
+        "\u200b\ufeff",
+        "Answer:",
+        ask,
+    ):
         assert looks_empty(ask, response), response
     for prompt, response in (
         ("What does f return?", "None"),
@@ -120,6 +133,8 @@ def test_empty_answers_and_short_ones() -> None:
         ("N/A or applicable?", "N/A"),
         (ask, "Blue."),
         (ask, "海"),
+        ("Which operator is multiplication in Python?", "*"),
+        (ask, "Answer: blue"),
     ):
         assert not looks_empty(prompt, response), response
 

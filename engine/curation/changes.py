@@ -19,6 +19,7 @@ from engine.store.selections import Selection
 
 REJECTED, OUTSIDE, UNSCORED, PASSED = "rejected", "outside the filters", "no score", "not chosen any more"
 _RESULTS = {"rows", "notes", "artifact", "map", "signals", "tokens", "method"}  # what came of settings, told last
+_STATE = "went by: "
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,15 @@ def changes(before: Selection, after: Selection) -> Changes:
 
 def settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[tuple[str, Any, Any], ...]:
     """The settings that differ: what was asked for first, then what came of it."""
-    names = sorted({*before, *after}, key=lambda name: (name in _RESULTS, name))
-    return tuple((n, before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n))
+    one, two = _flat(before), _flat(after)
+    names = sorted({*one, *two}, key=lambda name: (name in _RESULTS or name.startswith(_STATE), name))
+    return tuple((n, one.get(n), two.get(n)) for n in names if one.get(n) != two.get(n))
+
+
+def _flat(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with each thing that filters went by as one of its own."""
+    went_by = spec.get("went_by") or {}
+    return {n: v for n, v in spec.items() if n != "went_by"} | {f"{_STATE}{n}": v for n, v in went_by.items()}
 
 
 def why_added(facts: Facts, after: Selection, rows: np.ndarray) -> list[str]:

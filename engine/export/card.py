@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.export.commands import reproduce_line
+from engine.export.features import code_lines, quoted, yaml_lines
 from engine.export.plan import Plan
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
@@ -24,6 +25,7 @@ LICENCES = {
 }  # fmt: skip
 _LICENCE, _LANGUAGE = ("licence", "license"), ("language", "lang")
 _ESCAPED = {ord(c): "\\" + c for c in string.punctuation if c not in "&<>\"',.()-/;%"}
+_UNTOLD = ("notes", "artifact", "rows", "went_by")  # of a choice: the manifest tells them
 _TOLD = {"left_out": "guards", "filters": "only samples that pass", "keep": "of copies, keep the"}
 
 
@@ -69,17 +71,19 @@ def licence_of(composition: Mapping[str, Any]) -> str | None:
 def _front(manifest: Mapping[str, Any]) -> str:
     makeup, plan = manifest["composition"], manifest["plan"]
     size = next((name for most, name in SIZES if makeup["rows"] < most), "n>10M")
-    lines = [f"pretty_name: {json.dumps(manifest['output']['name'])}"]
+    lines = [f"pretty_name: {quoted(manifest['output']['name'])}"]
     licence = licence_of(makeup)
     if licence:
         lines.append(f"license: {licence}")
         if licence == "other":
-            lines.append(f"license_name: {json.dumps(_single(makeup, _LICENCE))}")
+            lines.append(f"license_name: {quoted(_single(makeup, _LICENCE))}")
     languages = _languages(makeup)
     if languages:
         lines += ["language:", *(f"- {json.dumps(code)}" for code in languages)]  # bare, YAML reads no as false
     lines += ["task_categories:", "- text-generation", "tags:", "- instruction-tuning", "- touchstone"]
     lines += [f"- {plan['form']}", "size_categories:", f"- {size}"]
+    kinds = manifest["output"].get("features")
+    lines += yaml_lines(kinds) if kinds else []
     return "\n".join(["---", *lines, "---"])
 
 
@@ -126,20 +130,23 @@ def _files(manifest: Mapping[str, Any]) -> str:
 
 def _reading(manifest: Mapping[str, Any]) -> str:
     """How `datasets` loads it."""
-    name, plan = json.dumps(manifest["output"]["name"]), Plan.from_dict(manifest["plan"])
+    name, plan = quoted(manifest["output"]["name"]), Plan.from_dict(manifest["plan"])
+    kinds = None if plan.folder else manifest["output"].get("features")  # a folder's card is read with it
     if plan.container == "hf":
         line = f"datasets.load_from_disk({name})"
     elif plan.folder:
         line = f"datasets.load_dataset({name})"
     else:
         kind = {"jsonl": "json"}.get(plan.container, plan.container)
-        line = f'datasets.load_dataset("{kind}", data_files={name})'
+        typed = ", features=features" if kinds else ""
+        load = f'datasets.load_dataset("{kind}", data_files={name}{typed})'
+        line = "\n".join([*(code_lines(kinds) if kinds else ()), load])
     return f"```python\n{line}\n```"
 
 
 def _choice(manifest: Mapping[str, Any]) -> Iterator[str]:
     spec, run = manifest["selection"]["spec"], manifest["run"]
-    told = {k: v for k, v in spec.items() if k not in ("notes", "artifact", "rows") and v not in (None, "", [], {})}
+    told = {k: v for k, v in spec.items() if k not in _UNTOLD and v not in (None, "", [], {})}
     if told:
         yield "\n".join(
             f"- {escaped(_TOLD.get(name, name))}: {escaped(_short(value), 400)}" for name, value in told.items()

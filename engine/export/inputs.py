@@ -5,6 +5,7 @@ then there under any name. Does not write an export.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,13 @@ def rebuilt(
 
 
 def add_input(project: Project, place: Path | str, entry: Mapping[str, Any], reporter: Reporter) -> None:
-    """Add one input in its role with the mapping it was read with."""
+    """Add one input in its role with the mapping it was read with, under the path it was added from: a filter may ask
+    for the file's name, whatever the file that was found is called.
+    """
     reporter.phase(f"reading {entry['name']}", 0)
     reading = read(place, mapping=Schema.from_dict(entry["mapping"]))
-    project.add_rows(entry["role"], entry["set_name"], reading.info, reading, reporter=reporter)
+    info = replace(reading.info, path=str(entry["path"]))
+    project.add_rows(entry["role"], entry["set_name"], info, reading, reporter=reporter)
 
 
 def _places(entry: Mapping[str, Any], folder: Path | None) -> Iterator[Path | str]:

@@ -23,6 +23,7 @@ from engine.errors import EngineError
 from engine.export.commands import commands
 from engine.export.composition import composed
 from engine.export.extras import WEIGHT, Extra
+from engine.export.known import known
 from engine.export.plan import Plan
 from engine.store import chosen, decision_history, decisions
 from engine.store.artifacts import MANIFEST, finite, read_json, read_manifest
@@ -55,7 +56,7 @@ def build_manifest(
     runs = project.runs()
     run = run or next((r for r in runs if r.name == selection.run), None)
     files, scored = project.files(), _run(project, run)
-    others = _others(runs, run, selection.spec)
+    others = _others(runs, run, selection)
     with project.session() as con:  # a session each: an open catalogue keeps in memory all that was read in it
         ids, hashes = chosen.identities(con, selection.rows)
     with project.session() as con:
@@ -82,6 +83,7 @@ def build_manifest(
         "inputs": [asdict(f) for f in files],
         "artifacts": _artifacts(project, selection.spec),
         "decisions": told,
+        "known": known(project, selection),
         "code": code_identity(),
         "command": command or None,
         "reproduce": commands(project, selection, [*([run] if run else []), *others], files, plan=plan),
@@ -209,10 +211,13 @@ def _artifacts(project: Project, spec: Any) -> dict[str, Any]:
     return {folder.name: read_manifest(folder) for folder in folders if (folder / MANIFEST).is_file()}
 
 
-def _others(runs: Sequence[RunRecord], run: RunRecord | None, spec: Any) -> list[RunRecord]:
-    """Further runs that the spec names, as the columns of filters and quotas do."""
-    named = {part for text in _texts(spec) for part in (text, *text.split("/"))}
-    return [r for r in runs if r.name in named and (run is None or r.name != run.name)]
+def _others(runs: Sequence[RunRecord], run: RunRecord | None, selection: Selection) -> list[RunRecord]:
+    """Further runs that the spec names, as the columns of filters and quotas do, and marks in what they went by; a run
+    made later only happens to bear such a name.
+    """
+    named = {part for text in _texts(selection.spec) for part in (text, *text.split("/"))}
+    there = [r for r in runs if r.name in named and r.created <= selection.created]
+    return [r for r in there if run is None or r.name != run.name]
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,13 +1,11 @@
-"""The second half of `reproduce --rescore`: scores, map, signals, decisions and selection made anew, and compared.
+"""The second half of `reproduce --rescore`: the selection chosen anew in a project made again, and compared.
 
-Works in a temporary project of its own. What the selection went by is what the manifest tells: its run, the runs its
-filters name, the map and the signals where filters, quotas, guards or the strategy need them; the decisions it knew.
-Each run is made when the pool has grown to the files that it covered at first, and extended when it has grown to those
-it was extended to, as far as the selection knew. Compares the rows chosen, and the scores where the export carries
-them. Does not compare maps point by point: what they are for is the selection.
+Works in a temporary project of its own, in which everything the selection went by is made as it was (`replaying`): its
+run, the runs, map and signals that its filters, guards and quotas looked at, tags and decisions as it knew them.
+Compares the rows chosen, and the scores where the export carries them. Does not compare maps point by point: what they
+are for is the selection.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,26 +14,16 @@ from typing import Any
 import numpy as np
 
 from engine.curation.facts import AGGREGATE, Facts
-from engine.errors import Cancelled, EngineError, ProjectLocked
+from engine.errors import EngineError
 from engine.export.extras import covered, from_told
-from engine.export.inputs import add_input
+from engine.export.replaying import BY, WITHOUT, other_names, replayed, went_by
 from engine.influence.fidelity import spearman
-from engine.models.sources import resolve
 from engine.progress import Reporter
-from engine.runs import jobs
 from engine.runs.choice import Choice
 from engine.runs.choosing import select
-from engine.runs.config import ScoreConfig
-from engine.runs.extending import extend
-from engine.runs.map_config import MapConfig
-from engine.runs.reach import reach_of
 from engine.store.project import Project
 
-POLL_S = 0.2
-_ENDS = {Cancelled.exit_status: Cancelled, ProjectLocked.exit_status: ProjectLocked}
-_BY = "reproduce"
 _TARGET = "target:"
-_WITHOUT = "Without --rescore the files can be made again. Nothing was written."
 
 
 @dataclass(frozen=True)
@@ -58,133 +46,26 @@ def rescored(folder: Path, found: Mapping[int, Path | str], told: Mapping[str, A
             "This selection names no scoring run or no size, so it cannot be chosen anew; without --rescore its files "
             "can be made again. Nothing was written."
         )
-    _check_models(told)
-    project = _scored(folder, found, told, reporter)
-    _map_and_signals(project, told, spec, reporter)
-    _decide(project, told["decisions"].get("known_rows", {}))
-    choice = Choice.from_spec(_renamed(spec, told, project))
-    again, chosen = select(project, choice, run=told["run"]["name"], name="again", by=_BY, reporter=reporter)
-    differences = [*_rows(told, again.rows), *_weights(told, again.rows, again.weights), *_scores(project, told)]
-    return Rescored(tuple(differences), tuple(chosen.notes))
-
-
-def _scored(folder: Path, found: Mapping[int, Path | str], told: Mapping[str, Any], reporter: Reporter) -> Project:
-    """A project of the inputs that the selection knew, each run made when the pool had grown to what the run covers."""
-    project = Project.create(folder)
-    saved = str(told["selection"]["created"])  # what was added later changed shares, maps and signals since
-    known = [entry for entry in told["inputs"] if entry["added"] <= saved]
-    waiting = [step for run in _runs(told) for step in _steps(run, saved)]
-    for entry in sorted(known, key=lambda e: (e["role"] == "pool", e["file_id"])):
-        add_input(project, found[entry["file_id"]], entry, reporter)
-        if entry["role"] != "pool":
-            continue
-        size = project.extent("pool", "")[0]
-        for step in [step for step in waiting if step.rows == size]:
-            _take(project, step, reporter)
-            waiting.remove(step)
-    if waiting:
-        raise EngineError(
-            f"{', '.join(dict.fromkeys(step.run['name'] for step in waiting))} covered {waiting[0].rows:,} samples, "
-            "and no number of whole files makes up such a pool, so it cannot be made again: its pool was another. "
-            f"{_WITHOUT}"
-        )
-    return project
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A run is made, or extended, when the pool has so many rows."""
-
-    rows: int
-    run: Mapping[str, Any]
-    extends: bool
-
-
-def _runs(told: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [told["run"], *told.get("other_runs", ())]
-
-
-def _steps(run: Mapping[str, Any], saved: str) -> list[_Step]:
-    """How the run came to cover what it did when the selection was saved; later ones changed no row's score."""
-    reach = reach_of(run["rows"], run.get("summary") or {}).until(saved)
-    return [_Step(reach.made, run, False), *(_Step(rows, run, True) for rows, _ in reach.steps)]
-
-
-def _take(project: Project, step: _Step, reporter: Reporter) -> None:
-    if not step.extends:
-        _score(project, step.run, reporter)
-        return
-    name = step.run["name"]
-    reporter.phase(f"extending {name}", 0)
+    project = replayed(folder, found, told, reporter)
+    choice, run = Choice.from_spec(_renamed(spec, told, project)), told["run"]["name"]
     try:
-        extend(project, name, reporter=reporter)
+        again, chosen = select(project, choice, run=run, name="again", by=BY, reporter=reporter)
     except EngineError as error:
-        raise EngineError(f"extending {name} failed: {error} {_WITHOUT}") from error
+        said = " ".join([str(error), *other_names(project, told), *_untold(told), WITHOUT])
+        raise EngineError(f"The selection cannot be chosen anew. {said}") from error
+    differences = [*_rows(told, again.rows), *_weights(told, again.rows, again.weights), *_scores(project, told)]
+    return Rescored(tuple(differences), (*other_names(project, told), *_untold(told), *chosen.notes))
 
 
-def _check_models(told: Mapping[str, Any]) -> None:
-    """Raise `EngineError` where a run's model is gone or another, before anything is scored."""
-    for run in _runs(told):
-        then = ((run.get("summary") or {}).get("model") or {}).get("sha256")
-        if not then:
-            continue
-        try:
-            source = resolve(run["model"])
-        except EngineError as error:
-            raise EngineError(f"The model of {run['name']} is not there: {error} {_WITHOUT}") from error
-        if source.sha256 != then:
-            raise EngineError(
-                f"The model {source.name} of {run['name']} is another now: its files have the hash "
-                f"{source.sha256[:12]}…, recorded is {then[:12]}…. Put the former files back. {_WITHOUT}"
-            )
-
-
-def _score(project: Project, run: Mapping[str, Any], reporter: Reporter) -> None:
-    config = {**run["config"]}
-    if not config.get("targets") and run["targets"]:
-        config["targets"] = list(run["targets"])
-    _work(project, "score", ScoreConfig.from_dict(config), reporter, run=run["name"], doing=f"scoring {run['name']}")
-
-
-def _map_and_signals(project: Project, told: Mapping[str, Any], spec: Mapping[str, Any], reporter: Reporter) -> None:
-    """The map and the signals, where the strategy or anything that leaves rows out may need them."""
-    if not (spec.get("map") or spec.get("left_out") or spec.get("filters") or spec.get("quotas")):
-        return
-    made = told.get("artifacts", {})
-    maps = [value for name, value in made.items() if name.startswith("map-")]  # that of the selection before the latest
-    if maps:
-        _work(project, "map", MapConfig.from_dict(maps[0].get("config", {})), reporter, doing="making the map")
-    checks = [value for name, value in made.items() if name.startswith("signals-")]
-    if checks:
-        _work(project, "signals", {"regions": checks[0].get("regions", [])}, reporter, doing="checking the pool")
-
-
-def _work(
-    project: Project, kind: jobs.Kind, config: Any, reporter: Reporter, *, doing: str, run: str | None = None
-) -> None:
-    """Do a job in its own process and wait for it; stop it where the caller is cancelled. Raises what it ended with."""
-    reporter.phase(doing, 0)
-    number = jobs.submit(project, kind, config, run=run)
-    try:
-        while (found := jobs.job(project, number)).active:
-            reporter.check()
-            time.sleep(POLL_S)
-    except BaseException:
-        if jobs.job(project, number).active:
-            jobs.cancel(project, number)
-            while jobs.job(project, number).active:
-                time.sleep(POLL_S)
-        raise
-    if found.state != "done":
-        progress = found.progress
-        raise _ENDS.get(progress.exit_status, EngineError)(f"{doing} failed: {progress.message} Nothing was written.")
-
-
-def _decide(project: Project, known: Mapping[str, list[int]]) -> None:
-    """The decisions that the selection knew."""
-    for decision in ("approve", "reject", "skip"):
-        if known.get(decision):
-            project.decide(np.asarray(known[decision]), decision, by=_BY, note="as recorded in the manifest")
+def _untold(told: Mapping[str, Any]) -> list[str]:
+    """That a selection does not tell what its marks went by, where this may matter."""
+    spec = told["selection"]["spec"]
+    if went_by(told) is not None or not (spec.get("filters") or spec.get("left_out") or spec.get("quotas")):
+        return []
+    return [
+        "The selection was saved before selections kept what their filters and guards went by; the latest map and "
+        "check of the export and the runs it names were taken for it."
+    ]
 
 
 def _renamed(spec: dict[str, Any], told: Mapping[str, Any], project: Project) -> dict[str, Any]:

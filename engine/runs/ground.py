@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.curation import columns, filters, guards, signals
+from engine.curation import columns, dependence, filters, guards, signals
 from engine.curation.facts import AGGREGATE, Facts
 from engine.errors import EngineError
 from engine.progress import Reporter
@@ -103,8 +103,12 @@ def padded(values: np.ndarray, n: int, missing: float) -> np.ndarray:
 
 
 def recorded(facts: Facts, choice: Choice, ground: Ground) -> dict[str, Any]:
-    """What is kept with a selection beside the choice: thresholds in force, the signals, what counted the tokens."""
-    said: dict[str, Any] = {}
+    """What is kept with a selection beside the choice: thresholds in force, the signals, what counted the tokens; and
+    `went_by`, what filters, guards and quotas meant (`dependence`), present even where they go by the pool alone.
+    """
+    named = [quota.column for quota in choice.quotas]
+    went_by = dependence.record(facts, parts=choice.within, guards=choice.guards, columns=named)
+    said: dict[str, Any] = {"went_by": went_by}
     if _by_cluster(choice):
         said["map"] = facts.latest_map() or ""
     if choice.guards:

@@ -90,13 +90,26 @@ def current(con: duckdb.DuckDBPyConnection) -> dict[str, np.ndarray]:
     """The rows that carry each tag, ascending (int32), tags in alphabetical order; tags that no row carries are left
     out.
     """
-    table = con.sql("SELECT tag, row FROM tags ORDER BY tag, row").to_arrow_table()
+    return _by_tag(con.sql("SELECT tag, row FROM tags ORDER BY tag, row").to_arrow_table())
+
+
+def _by_tag(table: pa.Table) -> dict[str, np.ndarray]:
+    """The rows of each tag, of a table of tag and row in that order."""
     rows = table.column("row").to_numpy().astype(np.int32)
     codes = table.column("tag").combine_chunks().dictionary_encode()
     codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
     ends = np.cumsum(np.bincount(codes.indices.to_numpy(zero_copy_only=False), minlength=len(codes.dictionary)))
     names = codes.dictionary.to_pylist()
     return dict(zip(names, np.split(rows, ends[:-1]), strict=True)) if names else {}
+
+
+def as_of(con: duckdb.DuckDBPyConnection, batch: int) -> dict[str, np.ndarray]:
+    """As `current`, after batch `batch` of the log."""
+    if batch >= last_batch(con):
+        return current(con)
+    query = """SELECT tag, row FROM (SELECT tag, kind, batch, unnest(rows) AS row FROM tag_batches WHERE batch <= ?)
+        GROUP BY tag, row HAVING arg_max(kind, batch) = 'add' ORDER BY tag, row"""
+    return _by_tag(con.sql(query, params=[batch]).to_arrow_table())
 
 
 def entries(con: duckdb.DuckDBPyConnection, *, limit: int) -> list[TagEntry]:

@@ -176,9 +176,12 @@ def test_scores_decisions_and_selection_are_made_anew_and_compared(tmp_path, mon
     line = next(line for line in told["reproduce"] if " select " in line)
     assert "--at-most field/source:s1=3" in line
     told["run"]["config"]["seed"] = 6
+    assert told["selection"]["spec"].pop("went_by") == {}
+    del told["known"]  # as manifests were before
     manifest.write_text(json.dumps(told))
     found = reproduce(manifest, rescore=True)
     assert not found.identical
+    assert "saved before selections kept what their filters and guards went by" in found.notes[0]
     assert "recorded samples were not chosen again" in found.differences[0]
     assert "scores: they differ" in found.differences[1]
     told["selection"]["spec"] = {}

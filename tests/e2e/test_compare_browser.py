@@ -27,7 +27,7 @@ def project(server: Server) -> Project:
 def _picture(page: Page) -> tuple[float, float, float, float]:
     """Left, top, width and height of the plot's area."""
     area = page.locator("[data-testid=stPlotlyChart] .nsewdrag").first
-    expect(area).to_be_visible(timeout=60_000)
+    expect(area).to_be_visible()
     box = area.bounding_box()
     assert box is not None
     return box["x"], box["y"], box["width"], box["height"]

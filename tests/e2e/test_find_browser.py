@@ -20,7 +20,7 @@ def test_what_was_found_is_marked_and_nothing_of_it_runs(watched: Watched, serve
     page = watched.page
     page.on("dialog", lambda dialog: pytest.fail(f"a sample ran: {dialog.message}"))
     page.goto(f"{server.address}/Review?project=found")
-    expect(page.locator(".desk .turn").first).to_be_visible(timeout=60_000)
+    expect(page.locator(".desk .turn").first).to_be_visible()
     field = page.get_by_label("Find", exact=True)
     field.fill('"onerror=alert(1)" question 2*')
     field.press("Enter")

@@ -31,7 +31,7 @@ def project(server: Server) -> Project:
 
 def opened(page: Page, server: Server, query: str = "") -> Page:
     page.goto(f"{server.address}/Review?project=desk{query}")
-    expect(page.locator(".desk .turn").first).to_be_visible(timeout=60_000)
+    expect(page.locator(".desk .turn").first).to_be_visible()
     return page
 
 

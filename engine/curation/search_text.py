@@ -97,9 +97,19 @@ def _has(texts_: pa.Array, term: Term, asked: np.ndarray) -> np.ndarray:
     found = asked & _matches(texts_, term.literal)
     if not found.any() or not (term.begins or term.ends):
         return found
-    rows = np.flatnonzero(found)
-    found[rows] = _matches(texts_.take(pa.array(rows)), term.pattern)
+    found[found] = _bordered(texts_.filter(pa.array(found)), term)
     return found
+
+
+def _bordered(texts_: pa.Array, term: Term) -> np.ndarray:
+    """bool (m,): the texts that have the term with its borders; few are left to what knows letters of all scripts."""
+    has = _matches(texts_, term.sure)
+    if not has.all():
+        open_ = np.flatnonzero(~has)
+        open_ = open_[_matches(texts_.take(pa.array(open_)), term.possible)]
+        if len(open_):
+            has[open_] = _matches(texts_.take(pa.array(open_)), term.pattern)
+    return has
 
 
 def _matches(texts_: pa.Array, pattern: str) -> np.ndarray:

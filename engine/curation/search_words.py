@@ -31,7 +31,9 @@ LONGEST_QUERY = 1000
 
 WORD = r"[\pL\pN\pM_]"
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-_LEFT, _RIGHT = r"(?:^|[^\pL\pN\pM_])", r"(?:$|[^\pL\pN\pM_])"
+_BORDER = r"[^\pL\pN\pM_]"
+_SURE_BORDER = r"[^0-9A-Za-z_\x80-\x{10FFFF}]"  # a plain sign or space
+_POSSIBLE_BORDER = r"[^0-9A-Za-z_]"  # that, or any character beyond ASCII
 _ALIKE = {
     **dict.fromkeys("\u2018\u2019\u201b\u02bc\u2032", "'"),
     **dict.fromkeys("\u201c\u201d\u201f\u2033", '"'),
@@ -64,7 +66,21 @@ class Term:
     @property
     def pattern(self) -> str:
         """The RE2 pattern with the borders of words."""
-        return f"{_LEFT if self.begins else ''}{self.literal}{_RIGHT if self.ends else ''}"
+        return self._bordered(_BORDER)
+
+    @property
+    def sure(self) -> str:
+        """An RE2 pattern that finds no more than `pattern`, and is compiled and run in a fraction of its time."""
+        return self._bordered(_SURE_BORDER)
+
+    @property
+    def possible(self) -> str:
+        """An RE2 pattern as fast as `sure` that finds no less than `pattern`."""
+        return self._bordered(_POSSIBLE_BORDER)
+
+    def _bordered(self, border: str) -> str:
+        left, right = f"(?:^|{border})" if self.begins else "", f"(?:$|{border})" if self.ends else ""
+        return f"{left}{self.literal}{right}"
 
 
 @dataclass(frozen=True)

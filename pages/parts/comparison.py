@@ -18,7 +18,7 @@ from engine.curation import agreement
 from engine.curation.agreement import Agreement, Pair
 from engine.errors import EngineError
 from engine.store.project import Project
-from pages.parts import reads, run_choice
+from pages.parts import colours, reads, run_choice
 from pages.parts.charts import CONFIG, GREY, LAYOUT
 from pages.parts.colours import OKABE_ITO
 from pages.parts.run_choice import View
@@ -31,6 +31,10 @@ MATRICES = {
     "Same in the top 10 %": "The share of each run's best tenth that both have; by chance 0.1.",
     "Common samples": "How many samples both runs score; only those are compared.",
 }
+_SHORT = {"Same in the top 10 %": "Top 10 %", "Common samples": "Common"}  # what fits a narrow window
+# ramps on which the figures can be read, by whether the background is dark: around zero, and of amounts
+_SIGNED = {False: ("#F0A95B", "#E4E6E9", "#7FAFD8"), True: ("#A3611F", "#3A3D44", "#2F659B")}
+_AMOUNTS = {False: ("#E9EEF0", "#8CC5C0"), True: ("#3A3D44", "#0F6B6B")}
 _LINES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 
 
@@ -124,10 +128,11 @@ def every(project: Project, views: list[Compared]) -> dict[tuple[int, int], Agre
 
 def overview(views: list[Compared], found: dict[tuple[int, int], Agreement]) -> None:
     """All pairs at once: a matrix of one figure, and the overlap of their tops."""
+    st.session_state.setdefault("compare_figure", "Spearman")
+    shown = st.segmented_control("Figure", list(MATRICES), key="compare_figure", required=True,
+                                 format_func=lambda name: _SHORT.get(name, name))  # fmt: skip
     left, right = st.columns(2, gap="medium")
     with left:
-        st.session_state.setdefault("compare_figure", "Spearman")
-        shown = st.segmented_control("Figure", list(MATRICES), key="compare_figure", required=True)
         _matrix(views, found, str(shown))
         st.caption(MATRICES[str(shown)])
     with right:
@@ -143,7 +148,7 @@ def _matrix(views: list[Compared], found: dict[tuple[int, int], Agreement], show
     names = [axis_name(view, 24) for view in views]
     amounts = shown == "Common samples"
     ends = {"zmin": 0} if amounts else {"zmin": -1, "zmax": 1, "zmid": 0}
-    scale = [[0, "#e9eef0"], [1, "#0f6b6b"]] if amounts else [[0, "#DD7414"], [0.5, "#C9CDD2"], [1, "#2F7CC0"]]
+    scale = list((_AMOUNTS if amounts else _SIGNED)[colours.is_dark()])
     form = "%{z:,.0f}" if amounts else "%{z:.2f}"
     heat: Any = go.Heatmap(
         z=values, x=list(range(r)), y=list(range(r)), colorscale=scale, showscale=False, xgap=2, ygap=2,
@@ -184,16 +189,16 @@ def curves(views: list[Compared], found: dict[tuple[int, int], Agreement]) -> No
 
 def figures(found: Agreement) -> None:
     """One pair in figures, each with what it would be without any relation."""
-    places = st.columns(5)
-    places[0].metric(
-        "Compared samples", f"{found.rows:,}", border=True, help="Scored by both runs, and passing the filters."
-    )
-    places[1].metric("Spearman", _shown(found.spearman), border=True, help=MATRICES["Spearman"])
-    places[2].metric("Kendall", _shown(found.kendall), border=True, help=MATRICES["Kendall"])
-    for place, share in zip(places[3:], (0.01, 0.1)):
-        k, value = found.top(share)
-        place.metric(f"Same in the top {share:.0%}".replace("%", " %"), percent(value, 0), border=True,
-                     help=f"Of each run's best {k:,}; by chance {percent(k / found.rows, 0)}.")  # fmt: skip
+    with st.container(horizontal=True):  # in a narrow window they take several lines, and no title is cut
+        st.metric(
+            "Compared samples", f"{found.rows:,}", border=True, help="Scored by both runs, and passing the filters."
+        )
+        st.metric("Spearman", _shown(found.spearman), border=True, help=MATRICES["Spearman"])
+        st.metric("Kendall", _shown(found.kendall), border=True, help=MATRICES["Kendall"])
+        for share in (0.01, 0.1):
+            k, value = found.top(share)
+            st.metric(f"Same in the top {share:.0%}".replace("%", " %"), percent(value, 0), border=True,
+                      help=f"Of each run's best {k:,}; by chance {percent(k / found.rows, 0)}.")  # fmt: skip
     if found.reason:
         st.caption(f"No rank correlation: {found.reason}.")
     elif found.biased is not None and found.biased_by_chance is not None:
@@ -204,7 +209,7 @@ def figures(found: Agreement) -> None:
 
 
 def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{round(value, 2) + 0.0:.2f}"  # never -0.00
 
 
 def axis_name(view: Compared, limit: int = 40) -> str:

@@ -24,6 +24,8 @@ from pages.parts.words import count, plain, shorten
 MOST_CELLS = 70  # along an axis
 FEWEST = 3  # samples of a cell that is drawn
 SHOWN = 200
+PLANE, NARROW = 355, 660  # pixels of the map and of the table beside it
+_WIDTHS = {"Group": 195, "Samples": 72, "First": 95, "Second": 95, "Shift": 75, "Lead": 80}  # its columns' pixels
 _STEPS = {False: ["#DD7414", "#F0A95B", "#E4E6E9", "#7FAFD8", "#2F7CC0"],
           True: ["#FFB65C", "#A3611F", "#4B4E55", "#2F659B", "#6CC0FF"]}  # fmt: skip
 
@@ -40,11 +42,11 @@ def on_map(project: Project, found: Pair, one: Compared, two: Compared) -> None:
         lambda _: agreement.on_plane(found, layout.xy, bins=cells, least=FEWEST if cells == MOST_CELLS else 1),
         *one.key, *two.key,
     )  # fmt: skip
-    left, right = st.columns([2, 3], gap="medium")
-    with left:
-        _plane(mean, number, edges, one, two)
-    with right:
-        _groups(project, found, one, two, "cluster", _top(found))
+    with st.container(horizontal=True, gap="medium"):  # side by side where both have room, else one below the other
+        with st.container(width=PLANE):
+            _plane(mean, number, edges, one, two)
+        with st.container(width=NARROW):
+            _groups(project, found, one, two, "cluster", _top(found), narrow=True)
 
 
 def _plane(mean: np.ndarray, number: np.ndarray, edges: np.ndarray, one: Compared, two: Compared) -> None:
@@ -88,8 +90,12 @@ def _top(found: Pair) -> int:
     return agreement.top_size(len(found.rows), SHARES[str(share)])
 
 
-def _groups(project: Project, found: Pair, one: Compared, two: Compared, column: str, k: int) -> None:
-    """The groups of one column: sizes, shares of the tops, shift and lead; ticking a line offers it as a filter."""
+def _groups(
+    project: Project, found: Pair, one: Compared, two: Compared, column: str, k: int, *, narrow: bool = False
+) -> None:
+    """The groups of one column: sizes, shares of the tops, shift and lead; ticking a line offers it as a filter.
+    `narrow` fits all columns into `NARROW` pixels.
+    """
     known = columns.categories(reads.facts(project), column)
     groups = reads.by_stamp(
         project, "groups", lambda: agreement.by_group(found, known.codes, len(known.names), k), column, k, one.key,
@@ -97,14 +103,9 @@ def _groups(project: Project, found: Pair, one: Compared, two: Compared, column:
     )  # fmt: skip
     order = np.argsort(-np.abs(groups.shift), kind="stable")
     order = order[groups.sizes[order] > 0]
-    lines = [_line(groups, known.names, at, one, two) for at in order[:SHOWN].tolist()]
-    places = {name: st.column_config.NumberColumn(format="%.1f %%") for name in list(lines[0])[2:]} if lines else {}
-    places["Shift"] = st.column_config.NumberColumn(
-        "Shift, points", format="%+.1f", help="Share in the second less that in the first, in percent points."
-    )
-    places["Samples"] = st.column_config.NumberColumn(format="localized")
-    event = st.dataframe(lines, hide_index=True, on_select="rerun", selection_mode="single-row", column_config=places,
-                         key=f"comparing_groups_{column}")  # fmt: skip
+    lines = [_line(groups, known.names, at) for at in order[:SHOWN].tolist()]
+    event = st.dataframe(lines, hide_index=True, on_select="rerun", selection_mode="single-row",
+                         column_config=_columns(one, two, narrow=narrow), key=f"comparing_groups_{column}")  # fmt: skip
     more = f" The {SHOWN} of largest shift of {len(order):,}." if len(order) > SHOWN else ""
     st.caption(f"Of each run's best {k:,}; the shift is in percent points.{more} Tick a line to see its samples.")
     chosen = [line for line in event["selection"]["rows"] if line < len(lines)]
@@ -112,16 +113,33 @@ def _groups(project: Project, found: Pair, one: Compared, two: Compared, column:
         _filter_button(column, int(order[chosen[0]]), known.names, int(groups.sizes[order[chosen[0]]]))
 
 
-def _line(groups: Groups, names: list[str], at: int, one: Compared, two: Compared) -> dict[str, Any]:
-    first, second = shorten(one.record.name, 24), shorten(two.record.name, 24)
-    second = f"{second} " if first == second else second
+def _columns(one: Compared, two: Compared, *, narrow: bool) -> dict[str, Any]:
+    """How the columns are headed and shown; `narrow`: how wide, so that none is cut off, whatever the runs' names."""
+    first, second = (shorten(view.record.name, 24) for view in (one, two))
+    whole = [plain(view.record.name) for view in (one, two)]
+    number, wide = st.column_config.NumberColumn, _WIDTHS if narrow else {}
+    told = "The group's share of the best of run {}, in percent.".format
+    ahead = f"How many percent of the compared samples {whole[0]} ranks it higher than {whole[1]} does, on average."
+    shift = f"Share of the top of {whole[1]} less that of {whole[0]}, in percent points."
+    return {
+        "Group": st.column_config.TextColumn(width=wide.get("Group")),
+        "Samples": number(format="localized", width=wide.get("Samples")),
+        "First": number(f"Top of {first}", format="%.1f %%", help=told(whole[0]), width=wide.get("First")),
+        "Second": number(f"Top of {second}", format="%.1f %%", help=told(whole[1]), width=wide.get("Second")),
+        "Shift": number("Shift", format="%+.1f", help=shift, width=wide.get("Shift")),
+        "Lead": number(f"Lead of {first}", format="%+.1f %%", help=ahead, width=wide.get("Lead")),
+    }
+
+
+def _line(groups: Groups, names: list[str], at: int) -> dict[str, Any]:
+    """One group, as `_columns` shows it."""
     return {
         "Group": shorten(names[at], 60),
         "Samples": int(groups.sizes[at]),
-        f"In the top of {first}": 100 * float(groups.first[at]),
-        f"In the top of {second}": 100 * float(groups.second[at]),
+        "First": 100 * float(groups.first[at]),
+        "Second": 100 * float(groups.second[at]),
         "Shift": 100 * float(groups.shift[at]),
-        f"Lead of {first}": 100 * float(groups.lead[at]),
+        "Lead": 100 * float(groups.lead[at]),
     }
 
 

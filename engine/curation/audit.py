@@ -13,6 +13,10 @@ infinity that of Clopper and Pearson). It covers at least `level`, whatever X is
 exactly, and with m = N it is a single number. Rows of the population that were decided outside the sample are taken
 out: with a of k such rows approved, X - x - a of the N - m - k rows left would be, and the interval moves along.
 
+Nothing is said of rows that were not in the population: those that the filters left out, and those *beyond* it, which
+became undecided only after the audit began, most of them because files joined the pool. How many these are is told with
+every estimate; another audit draws from them too.
+
 Valid where reviewers decide by the sample and not by what the estimate says so far: stopping when it looks good biases
 it. Does not draw and does not know the pages.
 """
@@ -41,6 +45,7 @@ class Estimate:
     `sample` = `approved` + `rejected` + `skipped` rows were answered in audit order; `elsewhere` rows of the population
     were decided outside it, `elsewhere_approved` of them approved; `left` are undecided. `rate`, `low` and `high` are
     shares of `left` that would be approved (NaN without a sample or without rows left), the interval at `level`.
+    `filtered`: the population passed filters. `beyond` undecided rows joined after the audit began and are not in it.
     """
 
     population: int
@@ -55,17 +60,35 @@ class Estimate:
     low: float
     high: float
     level: float = LEVEL
+    filtered: bool = False
+    beyond: int = 0
 
     @property
     def sentence(self) -> str:
-        """The estimate in words."""
+        """The estimate in words, with what it does not speak of."""
+        return f"{self._rate} {self.limits}".strip()
+
+    @property
+    def limits(self) -> str:
+        """How many undecided samples joined later, of which the audit says nothing; "" where none did."""
+        if not self.beyond:
+            return ""
+        one = self.beyond == 1
+        return (
+            f"It says nothing of {self.beyond:,} more undecided {'sample' if one else 'samples'} that joined after the "
+            "audit began."
+        )
+
+    @property
+    def _rate(self) -> str:
+        among = " that passed the audit's filters" if self.filtered else ""
         if not self.left:
             return "Every sample of the audit's population is reviewed."
         if not self.sample:
-            return f"No audit sample is answered yet; {self.left:,} samples are not yet reviewed."
+            return f"No audit sample is answered yet; {self.left:,} samples{among} are not yet reviewed."
         skips = f", {self.skipped:,} of them skipped, which counts as not approved" if self.skipped else ""
         return (
-            f"Of the {self.left:,} not yet reviewed, {_span(self.low, self.high)} would be approved "
+            f"Of the {self.left:,} not yet reviewed{among}, {_span(self.low, self.high)} would be approved "
             f"({100 * self.level:.0f} %), from {self.sample:,} audit samples{skips}."
         )
 
@@ -127,8 +150,21 @@ def of(audit: Audit, reached: int, codes: np.ndarray, *, level: float = LEVEL) -
     )
     return Estimate(
         audit.population, sample, int(counts[APPROVE]), int(counts[REJECT]), int(counts[SKIP]), decided, approved,
-        left, rate, low, high, level,
+        left, rate, low, high, level, bool(audit.filters), beyond(audit, codes),
     )  # fmt: skip
+
+
+def beyond(audit: Audit, codes: np.ndarray) -> int:
+    """How many undecided rows became so after the audit began; codes int8 (n,), n at least the audit's pool.
+
+    They joined the pool since, or a decision on them was taken back. Where filters were in force only rows beyond the
+    pool of then are counted: of the others it is not known whether they would have passed.
+    """
+    open_ones = codes == 0
+    if not audit.filters:
+        open_ones[: audit.pool] &= ~audit.members
+        return int(open_ones.sum())
+    return int(open_ones[audit.pool :].sum())
 
 
 def left_over(

@@ -50,7 +50,7 @@ def controls(project: Project) -> bool:
         st.info("A random audit draws undecided samples blindly. Your decisions on them, in the order drawn, tell how "
                 "many of all that nobody reviews would be approved.")  # fmt: skip
     else:
-        st.caption(plain(_about(found[0])))
+        st.caption(plain(f"{_about(found[0])}{_later(project)}"))
     parts = state.active_filters()
     within = "the undecided samples that pass the filters" if parts else "all undecided samples"
     st.button(
@@ -62,6 +62,16 @@ def controls(project: Project) -> bool:
         args=(project,),
     )
     return found is not None
+
+
+def _later(project: Project) -> str:
+    """What became undecided since the audit began, and how to hear of it too."""
+    found = estimate(project)
+    if found is None or not found.beyond:
+        return ""
+    them, are = ("it", "is") if found.beyond == 1 else ("them", "are")
+    further = "" if state.active_filters() else f" Another audit draws from {them} too."
+    return f" {count(found.beyond, 'undecided sample')} that joined since {are} not in it.{further}"
 
 
 def _about(begun: Audit) -> str:

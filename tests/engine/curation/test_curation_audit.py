@@ -1,5 +1,7 @@
 """The random audit: its interval against brute force and by simulation, and what counts as its sample."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import hypergeom
@@ -49,18 +51,23 @@ def _audit(members: np.ndarray, seed: int) -> Audit:
 
 
 def test_the_interval_covers_the_rows_left_whatever_is_decided_elsewhere():
-    """400 audits of 60 among 500 rows while another list decides the 150 best: none of it biases the estimate."""
-    n, inside, rates, truths = 500, 0, [], []
+    """400 audits of 60 among 500 rows while another list decides the 150 best: none of it biases the estimate, nor do
+    200 bad rows that joined later, of which it says nothing.
+    """
+    n, later, inside, rates, truths = 500, 200, 0, [], []
     for seed in range(400):
         good = np.arange(n) < 300  # row order is the order of the other list: its part is all good
         would = np.where(good, 1, 2).astype(np.int8)
         drawn = _audit(np.ones(n, bool), seed)
-        codes = np.zeros(n, np.int8)
+        codes = np.zeros(n + later, np.int8)
         codes[:150] = would[:150]
         codes[drawn.rows[:60]] = would[drawn.rows[:60]]
+        codes[n : n + 10] = 2  # some of the later ones are reviewed, from whatever list
         found = audit.of(drawn, 60, codes)
-        truth = float(good[codes == 0].mean())
-        assert (found.sample, found.left) == (60, int((codes == 0).sum()))
+        undecided = codes[:n] == 0
+        truth = float(good[undecided].mean())
+        assert (found.sample, found.left, found.beyond) == (60, int(undecided.sum()), later - 10)
+        assert found == replace(audit.of(drawn, 60, codes[:n]), beyond=later - 10)
         inside += found.low <= truth <= found.high
         rates.append(found.rate)
         truths.append(truth)
@@ -99,6 +106,15 @@ def test_an_audit_is_frozen_with_its_seed_and_only_its_rows_advance_it(filled):
     assert (kept.rows.tolist(), reached) == (begun.rows.tolist(), 1)
     found = audit.estimate(filled)
     assert (found.sample, found.rejected, found.left) == (1, 1, 2)
+    assert "Of the 2 not yet reviewed that passed the audit's filters, " in found.sentence
     filled.decide([4, 6, 8], "approve", by="Ada")
     with pytest.raises(EngineError, match="nothing to audit"):
         audit.begin(filled, Facts(filled), (only,), by="Bo")
+    filled.decide([0], "clear", by="Ada")  # undecided again; whether it passed the filters was not asked
+    info = SourceInfo("/data/q.jsonl", "bb", 9, "jsonl", {"schema": "chat", "fields": {}})
+    later = [Row(at + 1, f'{{"m":{at}}}', None, (Message("user", "q"), Message("assistant", "a"))) for at in range(3)]
+    filled.add_rows("pool", "", info, later)
+    assert audit.estimate(filled).sentence == (
+        "Every sample of the audit's population is reviewed. It says nothing of 3 more undecided samples that joined "
+        "after the audit began."
+    )

@@ -69,6 +69,21 @@ def test_a_merged_copy_shows_the_same_audit_and_its_estimate_and_goes_on_with_it
     assert audit.estimate(mine) == audit.estimate(theirs)
 
 
+def test_a_copy_that_has_further_files_says_that_the_audit_does_not_speak_of_them(
+    copies, tmp_path, make_row, make_info
+):
+    mine, theirs = copies
+    mine.add_rows("pool", "", make_info("cc", path="/data/cc.jsonl"), [make_row(i, f"c{i}") for i in range(1, 6)])
+    audit.begin(theirs, Facts(theirs), by="Bo")
+    assert take(mine, theirs, tmp_path).audits.new == 1
+    assert (audit.estimate(theirs).beyond, audit.estimate(mine).beyond) == (0, 5)
+    mine.decide([28, 29], "reject", by="Ada")
+    audit.begin(mine, Facts(mine), by="Ada")  # of all: its files are not in the other copy, which is told
+    (why,) = take(theirs, mine, tmp_path).audits.left_out
+    assert "3 of 29 samples it is about are of files that are not in this pool" in why
+    assert audit.latest(theirs)[0].by == "Bo"
+
+
 def test_both_copies_agree_on_the_latest_and_one_begun_later_is_later_whatever_the_clocks(
     copies, tmp_path, monkeypatch
 ):

@@ -126,7 +126,10 @@ def _spare_what_is_there(path: Path, *, folder: bool, force: bool) -> None:
     if not os.path.lexists(path):
         return
     if not force:
-        raise EngineError(f"{path} exists already. Choose another name or use --force; it was left as it is.")
+        raise EngineError(
+            f"{path} exists already. Choose another name, or have it replaced (in the shell by --force); it "
+            "was left as it is."
+        )
     if folder and not _is_export(path):
         raise EngineError(
             f"{path} is no data set folder written by an export, so it is not replaced. Choose another name; "

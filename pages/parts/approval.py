@@ -17,9 +17,9 @@ from engine.selection.menu import STRATEGIES
 from engine.store.decisions import DECISIONS
 from engine.store.project import Project
 from engine.store.selections import Selection
-from pages.parts import approval_sheet, gain_curve, paged, reads, row_list, state, versions
+from pages.parts import approval_sheet, export_form, gain_curve, paged, reads, row_list, state, versions
 from pages.parts.mistakes import errors_shown
-from pages.parts.shell import empty, link
+from pages.parts.shell import PAGES, empty
 from pages.parts.tables import table
 from pages.parts.words import count, moment, plain, shorten
 
@@ -47,6 +47,7 @@ def desk(project: Project) -> None:
     blocks["All selections"] = lambda: _all(found)
     with st.container(border=True):
         _head(chosen)
+        _meanwhile(chosen)
         with errors_shown():
             _actions(project, chosen)
     for tab, block in zip(st.tabs(list(blocks), key="approval_tabs", on_change="rerun"), blocks.values()):
@@ -92,15 +93,20 @@ def title(selection: Selection) -> str:
     return f"{shorten(selection.name, 50)}, version {selection.version}"
 
 
+def show(project: Project, selection: Selection) -> None:
+    """Have this version in view."""
+    st.session_state[_CHOICE] = {"project": str(project.path), "is": (selection.name, selection.version)}
+
+
 def _choose(project: Project, found: list[Selection]) -> Selection:
-    """Draw the choice of a version: what waits for approval goes first, else what was saved last."""
+    """Draw the choice of a version: what waits for approval goes first, else what was saved last. It stays in view
+    while others save theirs.
+    """
     names = {(s.name, s.version): s for s in found}
     kept = st.session_state.get(_CHOICE, {})
-    if kept.get("project") != str(project.path) or kept.get("saved") != len(found) or kept.get("is") not in names:
-        waiting = next((s for s in found if s.state == "proposed"), found[0])
-        best = found[0] if kept.get("project") == str(project.path) and kept.get("saved") != len(found) else waiting
-        kept = {"project": str(project.path), "saved": len(found), "is": (best.name, best.version)}
-        st.session_state[_CHOICE] = kept
+    if kept.get("project") != str(project.path) or kept.get("is") not in names:
+        show(project, next((s for s in found if s.state == "proposed"), found[0]))
+        kept = st.session_state[_CHOICE]
     st.session_state["approval_choice"] = kept["is"]
     st.selectbox(
         "Selection", list(names), key="approval_choice", on_change=_keep, width=520,
@@ -120,6 +126,16 @@ def _head(chosen: Selection) -> None:
     st.caption(plain(f"Saved {moment(chosen.created)} by {chosen.by}. {standing(chosen)}"))
 
 
+def _meanwhile(chosen: Selection) -> None:
+    """Say what somebody did to the version since it was drawn here; a button that was pressed then is not there now."""
+    seen, here = st.session_state[_CHOICE].get("seen"), (chosen.name, chosen.version, len(chosen.events))
+    st.session_state[_CHOICE]["seen"] = here
+    if seen is not None and seen[:2] == here[:2] and seen[2] < here[2]:
+        st.warning(
+            plain(f"Changed since it was shown here: {standing(chosen)} A button pressed meanwhile had no effect.")
+        )
+
+
 def standing(chosen: Selection) -> str:
     """Where a version stands, in a sentence; not escaped."""
     if not chosen.events:
@@ -133,7 +149,9 @@ def standing(chosen: Selection) -> str:
 def _actions(project: Project, chosen: Selection) -> None:
     """The note and the buttons that the state allows."""
     if chosen.state == "approved":
-        link("Export", "Export it")
+        if st.button("Export it", key="approval_export", icon=":material/output:"):
+            export_form.pick(project, chosen)
+            st.switch_page(next(path for path, name, _ in PAGES if name == "Export"))
         return
     # Ctrl+Enter in the note would press the first button, which approves also whoever writes why they return it.
     with st.form(f"approval_act_{chosen.name}_{chosen.version}", border=False, enter_to_submit=False):
@@ -164,6 +182,7 @@ _BUTTONS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
 
 def _happen(project: Project, chosen: Selection, act: str, note: str) -> None:
     who: dict[str, Any] = {"by": state.author(), "note": note, "version": chosen.version}
+    st.session_state[_CHOICE]["seen"] = None  # what changes now was done here
     if act == "return":
         project.return_selection(chosen.name, **who)
         state.notify(f"{title(chosen)}, is returned with your note.", "info")

@@ -43,7 +43,16 @@ GROUP_TITLES = {
 }
 ENDINGS = {"jsonl": ".jsonl", "parquet": ".parquet", "hf": ""}
 PREFIX = "export_"
-NOT_KEPT = ("export_go", "export_download", "export_manifest", "export_card", "export_decisions", "export_upload")
+_CHOICE, _DRAWN = "ts_export_selection", "export_selection"
+NOT_KEPT = (
+    _DRAWN,
+    "export_go",
+    "export_download",
+    "export_manifest",
+    "export_card",
+    "export_decisions",
+    "export_upload",
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +66,14 @@ class Asked:
 
 def choose(project: Project) -> Selection:
     """The selection and version to export, the approved ones first."""
+    drawn = _DRAWN in st.session_state
     kept.restore(PREFIX, str(project.path))
     latest_first = reads.by_state(project, "selections")[::-1]
-    ranked = sorted(latest_first, key=lambda s: s.state != "approved")
-    titles = {title(s): s for s in ranked}
-    chosen: Selection = titles[st.selectbox("Selection", list(titles), key="export_selection", width=520)]
+    named = {(s.name, s.version): s for s in sorted(latest_first, key=lambda s: s.state != "approved")}
+    chosen = named[_chosen(project, list(named), drawn=drawn)]
+    st.session_state[_DRAWN] = (chosen.name, chosen.version)
+    st.selectbox("Selection", list(named), key=_DRAWN, width=520, format_func=lambda at: title(named[at]),
+                 on_change=_keep, args=(project,))  # fmt: skip
     if chosen.state == "approved":
         remark = f" ({chosen.remark})" if chosen.remark else ""
         st.caption(plain(f"Approved by {chosen.approved_by}{remark}{f' – {chosen.note}' if chosen.note else ''}"))
@@ -75,6 +87,29 @@ def choose(project: Project) -> Selection:
         told = count(rejected, "sample was", "samples were")
         st.warning(f"{told} rejected after this selection was saved and would be written. Select again to drop them.")
     return chosen
+
+
+def pick(project: Project, selection: Selection) -> None:
+    """Have this version in view when the page is opened next."""
+    _note(project, (selection.name, selection.version), picked=True)
+
+
+def _chosen(project: Project, there: list[tuple[str, int]], *, drawn: bool) -> tuple[str, int]:
+    """The version that was picked; or what is in view, which stays there while others are saved or approved; or the
+    first.
+    """
+    found = st.session_state.get(_CHOICE, {})
+    if found.get("project") != str(project.path) or found["is"] not in there or not (found["picked"] or drawn):
+        _note(project, there[0], picked=False)
+    return st.session_state[_CHOICE]["is"]
+
+
+def _keep(project: Project) -> None:
+    _note(project, st.session_state[_DRAWN], picked=True)
+
+
+def _note(project: Project, version: tuple[str, int], *, picked: bool) -> None:
+    st.session_state[_CHOICE] = {"project": str(project.path), "is": version, "picked": picked}
 
 
 def title(selection: Selection) -> str:

@@ -15,7 +15,7 @@ from engine.runs.ground import Ground
 from engine.runs.why import held_back
 from engine.store.project import Project
 from engine.store.selections import Selection
-from pages.parts import choosing, filters, gain_curve, reads, select_why, state
+from pages.parts import approval, choosing, filters, gain_curve, reads, select_why, state
 from pages.parts.choosing import Proposal
 from pages.parts.run_choice import View, describe
 from pages.parts.tables import table
@@ -258,9 +258,11 @@ def save(project: Project, view: View, proposal: Proposal) -> None:
             if (there := _kept_already(project, view, proposal, name.strip())) is not None:
                 title = f"{there.name}, version {there.version},"
                 state.notify(f"{title} is exactly this; nothing was saved again.", "info")
+                approval.show(project, there)
                 st.rerun()
             kept = keep(project, view.record, proposal.choice, proposal.ground, proposal.found, facts=facts,
                         name=name.strip(), by=state.author())  # fmt: skip
+            approval.show(project, kept)
             state.notify(
                 f"Saved {kept.name}, version {kept.version}, as a draft. Propose it below so that it can be approved."
             )

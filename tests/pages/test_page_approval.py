@@ -58,6 +58,23 @@ def test_a_proposal_is_returned_answered_and_approved_with_its_figures(
     assert any("1 sample of it rejected since" in w.value for w in test.warning)
 
 
+def test_what_somebody_else_did_is_told_and_a_button_of_before_does_nothing(
+    pages: Any, make_project: Callable[..., Project]
+) -> None:
+    project = _filled(make_project)
+    test = pages.open("6_Select.py", project)
+    project.propose_selection("best", by="Bo", version=1, note="from another tab", details={})
+    test = _press(test, "Propose for approval", "mine")
+    assert any("Proposed" in w.value and "by Bo" in w.value and "no effect" in w.value for w in test.warning)
+    assert [(event.kind, event.by) for event in project.selection("best").events] == [("proposed", "Bo")]
+    test = _press(test, "Approve as")
+    assert not any("no effect" in w.value for w in test.warning)
+    project.save_selection("later", spec={"run": "landmark"}, rows=[0, 1], by="Bo")
+    project.approve_selection("later", by="Bo", details={})
+    test.button(key="approval_export").click().run()  # what is in view stays there, and is what the next page shows
+    assert test.session_state["ts_export_selection"]["is"] == ("best", 1)
+
+
 def test_the_sheet_counts_what_the_rows_carry(make_project: Callable[..., Project]) -> None:
     project = _filled(make_project, full=True)
     project.decide([1, 2], "approve", by="Ada")

@@ -115,6 +115,13 @@ def test_a_draft_says_so_and_nothing_is_overwritten_or_written_elsewhere(
     test.button(key="export_go").click().run()
     assert len(test.error) == 1
     assert (project.exports / "kept.jsonl").read_text() == "precious"
+    project.save_selection("theirs", spec={"run": "landmark"}, rows=[2], by="other")
+    project.approve_selection("theirs", by="other", details={})  # approved ones go first, but never under the pointer
+    (name,) = [t for t in test.text_input if (t.key or "").startswith("export_name")]
+    name.input("free.jsonl").run()
+    test.button(key="export_go").click().run()
+    assert not test.error
+    assert (project.exports / "free.jsonl").read_text().count("\n") == 2
 
 
 def test_without_a_selection_export_leads_to_select(pages: Any, make_project: Callable[..., Project]) -> None:

@@ -5,6 +5,7 @@ needs the rows' texts from a project and nothing else, so that a manifest can ma
 Does not decide where the files lie (`placing`) and does not gather extra fields (`extras`).
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from engine.errors import EngineError
 from engine.export import writers
-from engine.export.extras import Extra
+from engine.export.extras import WEIGHT, Extra
 from engine.export.forms import SHAPES, Record, Shape, Split
 from engine.export.plan import Plan
 from engine.progress import Reporter, Silent
@@ -27,11 +28,15 @@ from engine.store.records import StoredRow
 CHUNK = 2000
 TRAIN, VALIDATION = "train", "validation"
 _MOST_NAMED = 5
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[ T].*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """The rows to write, how, and what is added to them. `unused`: optional columns that no row needs."""
+    """The rows to write, how, and what is added to them. `unused`: optional columns that no row needs.
+
+    `typed`: the card tells the columns' types (`features`), since a reader of JSON might guess wrong.
+    """
 
     project: Project
     rows: np.ndarray
@@ -41,6 +46,7 @@ class Content:
     held_back: np.ndarray | None = None
     reporter: Reporter = field(default_factory=Silent)
     unused: frozenset[str] = frozenset()
+    typed: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -98,15 +104,19 @@ class Content:
         return records
 
     def fitted(self) -> "Content":
-        """This content with the optional columns known that no row needs; reads all rows once where any may misfit.
+        """This content with the optional columns known that no row needs, and whether types must be told; reads all
+        rows once where any may misfit.
 
+        Types are not told where all texts of a column look like dates: they are taken for dates, and would become texts
+        again in another spelling.
         Raises `EngineError` naming rows that have no such form; a form that every row has is not looked through.
         """
         if self.plan.form == "original" or not self.shape.needs:
-            return self
+            return replace(self, typed=self._sparse)
         self.reporter.phase(f"checking that every sample has the form {self.plan.form}", len(self.rows))
         misfits: list[str] = []
         unused = set(self.shape.optional)
+        dates = {name for name, kind, _ in self.shape.fields if pa.types.is_string(kind)}
         for start in range(0, len(self.rows), CHUNK):
             self.reporter.check()
             found = self.texts.rows(self.rows[start : start + CHUNK])
@@ -114,10 +124,18 @@ class Content:
                 record = self.shape.record(row, self.splits)
                 misfits += [row.id] if record is None else []
                 unused -= {name for name in unused if record and record[name]}
+                dates -= {name for name in dates if record and not _DATE.fullmatch(record[name])}
             self.reporter.advance(len(found))
         if misfits:
             raise EngineError(_misfits(misfits, len(misfits), self))
-        return replace(self, unused=frozenset(unused))
+        known = replace(self, unused=frozenset(unused))
+        return replace(known, typed=known._sparse and not dates)
+
+    @property
+    def _sparse(self) -> bool:
+        """Whether these are JSON lines with a column that may hold nothing for long."""
+        optional = set(self.shape.optional) - self.unused if self.plan.form != "original" else set()
+        return self.plan.container == "jsonl" and bool(optional or {e.name for e in self.extras} - {WEIGHT})
 
 
 def write(path: Path, content: Content) -> list[dict[str, Any]]:

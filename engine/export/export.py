@@ -17,6 +17,7 @@ from engine.export import content, placing, writers
 from engine.export.card import card
 from engine.export.content import VALIDATION, Content
 from engine.export.extras import gather
+from engine.export.features import kinds_of
 from engine.export.forms import SHAPES, splits_of
 from engine.export.manifest import build_manifest, write_manifest
 from engine.export.plan import Plan
@@ -134,12 +135,14 @@ def output_of(
         place = work / entry["name"] if entry["name"] else work
         files.append({**entry, "bytes": writers.size(place), "sha256": writers.digest(place)})
     parts = whole.parts
+    types = {"features": kinds_of(whole.schema)} if whole.typed and whole.schema is not None else {}
     return {
         "name": name,
         "format": whole.plan.format,
         "rows": len(whole.rows),
         "columns": [extra.name for extra in whole.extras],
         "unused": sorted(whole.unused),
+        **types,
         "bytes": writers.size(work),
         "sha256": files[0]["sha256"] if len(files) == 1 and not files[0]["name"] else writers.digest(work),
         "files": files,

@@ -125,6 +125,7 @@ def content_of(project: Project, told: Mapping[str, Any], plan: Plan, reporter: 
         held_back=np.isin(rows, told["output"].get("validation_rows", [])),
         reporter=reporter,
         unused=frozenset(told["output"].get("unused", ())),
+        typed="features" in told["output"],
     )
 
 

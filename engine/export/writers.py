@@ -64,13 +64,13 @@ class _Parquet:
 
     def __init__(self, path: Path, most_bytes: float, schema: pa.Schema | None) -> None:
         self._stream = path.open("wb")
-        self._schema, self._most = schema, most_bytes
+        self._schema, self._most, self._begun = schema, most_bytes, False
         self._writer = pq.ParquetWriter(self._stream, schema, compression="zstd")
 
     def take(self, items: Sequence[dict[str, Any]], room: int) -> int:
-        if self._stream.tell() >= self._most:
+        if self._begun and self._stream.tell() >= self._most:
             return 0
-        items = items[:room]
+        items, self._begun = items[:room], True
         self._writer.write_table(pa.Table.from_pylist(list(items), schema=self._schema))
         return len(items)
 

@@ -21,6 +21,7 @@ from engine.store.texts import read_raw, read_texts
 FieldKind = Literal["text", "whole", "number", "flag", "nothing"]
 _WANTED = "wanted_rows"
 _PART = 10_000  # rows joined at once
+_WHOLE = "TRY_CAST(v AS BIGINT) IS NOT NULL"
 _CHOSEN = f"samples s JOIN {_WANTED} w ON w.row = s.row"
 
 
@@ -97,12 +98,13 @@ def first_of_equal(con: duckdb.DuckDBPyConnection, rows: np.ndarray) -> np.ndarr
 
 
 def field_kinds(con: duckdb.DuckDBPyConnection, rows: np.ndarray, names: Sequence[str]) -> dict[str, FieldKind]:
-    """What kind of values each original field holds in these rows; "text" where kinds are mixed."""
+    """What kind of values each original field holds in these rows; "text" where kinds are mixed or numbers too big."""
     found: dict[str, FieldKind] = {}
     with _registered(con, rows):
         for name in names:
             query = f"""SELECT count(*), bool_and(left(v, 1) = '"'), bool_and(v IN ('true', 'false')),
-                bool_and(regexp_full_match(v, '-?[0-9]+')), bool_and(regexp_full_match(v, '-?[0-9].*'))
+                bool_and(regexp_full_match(v, '-?[0-9]+') AND {_WHOLE}),
+                bool_and(regexp_full_match(v, '-?[0-9]+[.eE].*') OR {_WHOLE})
                 FROM (SELECT map_extract_value(s.fields, ?) AS v FROM {_CHOSEN} WHERE s.set_id = ?) WHERE v <> 'null'"""
             count, *kinds = con.execute(query, [bare(name), _pool(con)]).fetchall()[0]
             which = next((at for at, holds in enumerate(kinds) if holds), 0)

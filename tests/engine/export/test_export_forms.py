@@ -1,6 +1,8 @@
 """Forms, containers, splits and shards: loaded again by `datasets`, nothing lost, duplicates never parted; the card."""
 
 import itertools
+import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -146,6 +148,33 @@ def test_shards_by_size_hold_whole_lines_and_no_more_than_fits(project, tmp_path
     assert (out / "mine.txt").read_text() == "precious"
 
 
+def test_columns_that_are_empty_for_long_load_as_the_card_says(tmp_path, plan, monkeypatch):
+    """`datasets` guesses types from the first piece of a file; here the pieces are small."""
+    import datasets
+
+    project, many = Project.create(tmp_path / "project"), 60
+    rows = []
+    for at in range(many):
+        turns = (("user", f"q{at}"), ("assistant", "a" * 1000)) * (2 if at == many - 1 else 1)
+        fields = {'"odd\u2028 😀': "late"} if at == many - 1 else {}
+        rows.append(Row(at + 1, f"{at}", f"r{at}", tuple(Message(*turn) for turn in turns), fields))
+    project.add_rows("pool", "", SourceInfo("/data/a.jsonl", "aa", 9, "jsonl", {"schema": "chat", "fields": {}}), rows)
+    project.tag([many - 1], "odd", by="Ada")
+    project.decide([many - 1], "approve", by="Ada", note="why")
+    settings = {"added": ("tags", "note"), "columns": tuple(project.columns())}
+    load = partial(datasets.load_dataset, split="train", chunksize=1 << 14, cache_dir=str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.chdir(tmp_path)
+    for name, form, more in (("😀.jsonl", "alpaca", {}), ("folder", "chat", {"shard_rows": many})):
+        report = export(project, save(project, range(many)), tmp_path / name, plan=plan(form, **settings, **more))
+        *made, loading = re.search(r"```python\n(.*?)```", report.card.read_text(), re.DOTALL)[1].splitlines()
+        names = {"datasets": datasets}
+        exec("\n".join(made), names)  # noqa: S102
+        last = eval(loading, names)[many - 1]  # noqa: S307
+        assert (last["tags"], last["note"], last['"odd\u2028 😀']) == (["odd"], "why", "late")
+        assert last.get("history", []) == ([[f"q{many - 1}", "a" * 1000]] if form == "alpaca" else [])
+
+
 def test_groups_are_the_finest_that_hold_all_links_and_the_share_is_met():
     draw = np.random.default_rng(0)
     for _ in range(20):
@@ -215,6 +244,7 @@ def test_fields_of_every_kind_keep_their_values_in_every_container(tmp_path, pla
     held = {
         "whole": [1, None, -3, 4], "number": [1, 0.5, None, 2.25], "flag": [True, None, False, True],
         "mixed": ["a", 1, True, None], "nothing": [None] * 4, "id": ["x", "y", "z", "w"], "big": [2**53 + 1, 0, 1, 2],
+        "huge": [10**30, 1, None, -2], "wild": [0.5, 10**400, 2, None],
     }  # fmt: skip
     turns = (Message("user", "q"), Message("assistant", "a"))
     rows = [Row(at + 1, f"{at}", None, turns, {name: held[name][at] for name in held}) for at in range(4)]
@@ -225,6 +255,7 @@ def test_fields_of_every_kind_keep_their_values_in_every_container(tmp_path, pla
         export(project, save(project, range(4)), out, plan=plan("chat", container, columns=tuple(names)))
         records = loaded(out, container)["train"].to_list()
         found = {name: [record[name] for record in records] for name in names}
-        assert found == {**{name: held[name] for name in names}, "mixed": ["a", "1", "true", None]}
+        texts = {"mixed": ["a", "1", "true", None], "huge": [f"1{30 * '0'}", "1", None, "-2"]}
+        assert found == {**{name: held[name] for name in names}, **texts, "wild": ["0.5", f"1{400 * '0'}", "2", None]}
     with pytest.raises(EngineError, match="Two fields would be called id"):
         export(project, save(project, [0]), tmp_path / "x", plan=plan("chat", columns=("field:id",)))

@@ -84,6 +84,10 @@ def _print_sheet(figures: dict[str, Any]) -> None:
         print(sentence)
     spearman = ((figures["run"] or {}).get("fidelity") or {}).get("spearman")
     print(f"fidelity of the run: {'not measured' if spearman is None else f'Spearman {spearman:.2f}'}")
+    if added := (figures["run"] or {}).get("added"):
+        print(
+            f"{added:,} of the samples joined after the run and were estimated; its fidelity was not measured on any."
+        )
     print(figures["audit"]["sentence"] if figures["audit"] else "No random audit was made.")
     signals = [(g["name"], g["rows"], g["pool_rows"]) for g in figures["guards"]]
     print_table(("signal", "chosen", "pool"), signals, empty="No signal is known of the pool.")

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.curation import audit, columns, guards, marks, signals
-from engine.curation.facts import AGGREGATE, Facts, Scores
+from engine.curation.facts import AGGREGATE, ROLES, Facts, Scores
 from engine.curation.risks import riskiest
 from engine.errors import EngineError
 from engine.store.artifacts import finite
@@ -28,6 +28,7 @@ FORMAT_VERSION = 1
 RISKY = 20
 VALUES = 12  # of a column that are told one by one
 REASONS = 12
+_ADDED = next(bit for bit, role in ROLES.items() if role == "added after the run")
 _USUAL = ("cluster", "field/source", "file", "signal/language", "signal/licence")
 
 
@@ -181,7 +182,13 @@ def run(facts: Facts, selection: Selection, scores: Scores | None) -> dict[str, 
         "column": selection.spec.get("column", AGGREGATE), "lowest": float(low), "median": float(middle),
         "highest": float(high), "unscored": len(values) - len(known), "counts": summary.get("counts", {}),
         "fidelity": summary.get("fidelity"), "uncertainty": summary.get("uncertainty"),
+        "added": _added_later(scores, selection.rows),
     }  # fmt: skip
+
+
+def _added_later(scores: Scores, rows: np.ndarray) -> int:
+    """How many chosen rows joined the pool after the run and were estimated: its audit slice holds none of them."""
+    return int(((np.asarray(scores.roles)[rows[rows < scores.covered]] & _ADDED) > 0).sum())
 
 
 def _chosen_column(scores: Scores, selection: Selection) -> np.ndarray:

@@ -81,6 +81,10 @@ def _trust(figures: Figures) -> None:
     if run["fidelity"]:
         spearman = trust.figure(run["fidelity"])
         st.caption(plain(f"{fidelity.interval(spearman)} {fidelity.length_sentence(run['fidelity'])}"))
+    if run.get("added"):  # sheets kept with earlier approvals do not say
+        st.caption(f"{count(run['added'], 'chosen sample')} joined after the run and "
+                   f"{'was' if run['added'] == 1 else 'were'} estimated; its fidelity was not measured on any such "
+                   "sample.")  # fmt: skip
     gone = "" if run["recorded"] else " The run itself was deleted since."
     unscored = f" {count(run['unscored'], 'sample')} have no score." if run["unscored"] else ""
     st.caption(plain(f"Run {run['name']}, method {run['method']}, model {run['model'] or '–'}.{unscored}{gone}"))

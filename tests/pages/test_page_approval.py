@@ -79,7 +79,12 @@ def test_the_sheet_counts_what_the_rows_carry(make_project: Callable[..., Projec
     project = _filled(make_project, full=True)
     project.decide([1, 2], "approve", by="Ada")
     project.decide([40], "reject", by="Ada")
+    roles = project.artifacts / project.run("landmark").artifact / "roles.npy"
+    added = np.load(roles)
+    added[[3, 5, 40]] |= 128  # joined after the run, the last of them not chosen
+    np.save(roles, added)
     told = json.loads(json.dumps(sheet(Facts(project), project.selection("best"))))
+    assert told["run"]["added"] == 2
     assert (told["size"]["rows"], told["size"]["pool_rows"], told["size"]["words"]) == (12, 60, 48)
     assert told["people"] == {"undecided": 10, "approved": 2, "rejected": 0, "skipped": 0}
     guards = {entry["name"]: (entry["rows"], entry["pool_rows"]) for entry in told["guards"]}

@@ -44,7 +44,8 @@ LATIN: dict[str, Voice] = {
         r"einfache[sr]? |moderne[sr]? |textbasierte[sr]? )?(?:ki(?:\b(?!-)|-(?:modell|sprachmodell|assistent|system|"
         r"chatbot))|künstliche intelligenz\b(?!-)|(?:sprachmodell|chatbot)\b(?!-)|virtueller assistent)",
         lacks=r"\b(?:nicht|kein\w*)\b",
-        object=r"anfrage|dabei|damit|anliegen|wunsch|bitte\b|illegal|schädlich|persönliche|echtzeit|internet|bilder|"
+        object=r"anleitung|waffe|gewalt|drogen|sprengstoff|\bhack|schadsoftware|malware|inhalte\b|"
+        r"anfrage|dabei|damit|anliegen|wunsch|bitte\b|illegal|schädlich|persönliche|echtzeit|internet|bilder|"
         r"medizinisch|rechts|ohne weitere|solche|diese[nrms]? (?:frage|aufgabe|art|inhalt)",
         declines="ich (?:muss|möchte)~ (?:ablehnen|verweigern)|ich (?:möchte|würde) (?:lieber )?(?:dazu |darüber |"
         "mich dazu )?(?:lieber )?(?:nicht|keine)~ (?:antworten|äußern|sprechen|stellung|beantworten)|"
@@ -65,7 +66,8 @@ LATIN: dict[str, Voice] = {
         r"intelligence artificielle|(?:grand )?modèle (?:de langage|linguistique|d'ia)|assistante? (?:virtuel|ia\b|"
         r"numérique)|chatbot)",
         lacks=r"\bje (?:ne|n')~ ?\bpas\b|\bne (?:peux|suis|possède|dispose) pas|n'ai (?:pas|aucun)",
-        object=r"demande|cela|\bça\b|ce (?:type|genre)|cette (?:question|tâche)|illéga|nuisible|personnel|temps réel|"
+        object=r"instructions?\b|armes?\b|violen|drogue|explosif|pirat|malveillant|haineux|contenu|"
+        r"demande|cela|\bça\b|ce (?:type|genre)|cette (?:question|tâche)|illéga|nuisible|personnel|temps réel|"
         r"internet|images?\b|médica|juridique|sans (?:plus|davantage)",
         declines=r"je (?:dois|me dois de|suis (?:obligée?|contrainte?) de) (?:\w+ment )?(?:décliner|refuser)|"
         r"je (?:préfère|préférerais) ne pas (?:répondre|discuter|aider|donner|aborder)|"
@@ -86,7 +88,8 @@ LATIN: dict[str, Voice] = {
         machine=r"(?:como|(?:yo )?(?:sólo |solo )?soy) (?:una? )?(?:simple )?(?:ia\b|inteligencia artificial|"
         r"(?:gran )?modelo (?:de lenguaje|lingüístico|de ia)|asistente (?:virtual|de ia|digital)|chatbot)",
         lacks=r"\bno (?:puedo|tengo|soy|estoy|poseo|dispongo|experimento|siento|me|te|le)|\bcarezco",
-        object=r"solicitud|petición|\beso\b|\besto\b|con ello|es[et]a? (?:tipo|pregunta|tarea)|ilegal|dañin|personal|"
+        object=r"instruccion|armas?\b|violen|droga|explosiv|hacke|malware|contenido|"
+        r"solicitud|petición|\beso\b|\besto\b|con ello|es[et]a? (?:tipo|pregunta|tarea)|ilegal|dañin|personal|"
         r"tiempo real|internet|im[aá]gen|m[eé]dic|legal|sin más|lo que pides",
         declines=r"debo (?:\w+mente )?(?:negarme|rechazar|declinar|rehusar)|prefiero no (?:responder|contestar|"
         r"hablar|opinar|ayudar)|no me es posible (?:ayudar|responder|proporcionar|acceder|cumplir|atender)",
@@ -106,7 +109,8 @@ LATIN: dict[str, Voice] = {
         machine=r"(?:como|(?:eu )?sou(?: apenas)?) (?:uma? )?(?:simples )?(?:ia\b|inteligência artificial|"
         r"(?:grande )?modelo (?:de linguagem|linguístico|de ia)|assistente (?:virtual|de ia|digital)|chatbot)",
         lacks=r"\bnão (?:posso|tenho|sou|estou|possuo|disponho|consigo|sinto|me|lhe)",
-        object=r"pedido|solicitação|\bisso\b|\bisto\b|nisso|com iss?to|ess?[ea] (?:tipo|pergunta|tarefa)|ilega|"
+        object=r"instruç|armas?\b|violên|violen|droga|explosiv|hacke|malware|conteúdo|"
+        r"pedido|solicitação|\bisso\b|\bisto\b|nisso|com iss?to|ess?[ea] (?:tipo|pergunta|tarefa)|ilega|"
         r"prejudicia|pessoa|tempo real|internet|imagens?\b|médic|jurídic|sem mais",
         declines=r"devo (?:\w+mente )?(?:recusar|declinar)|prefiro não (?:responder|comentar|falar|opinar|ajudar)|"
         r"não me é possível (?:ajudar|responder|fornecer|aceder|acessar|atender)",
@@ -125,7 +129,8 @@ LATIN: dict[str, Voice] = {
         r"intelligenza artificiale|(?:grande )?modello (?:linguistico|di linguaggio|di ia)|assistente (?:virtuale|"
         r"ai\b|ia\b|digitale)|chatbot)",
         lacks=r"\bnon (?:posso|ho|sono|possiedo|dispongo|provo|riesco|mi)",
-        object=r"richiest|\bquesto\b|\bciò\b|quest[oa] (?:tipo|domanda)|con questo|illegal|dannos|personal|"
+        object=r"istruzion|\barm[ia]\b|violen|drog|esplosiv|bomb|hacker|malware|contenut|"
+        r"richiest|\bquesto\b|\bciò\b|quest[oa] (?:tipo|domanda)|con questo|illegal|dannos|personal|"
         r"tempo reale|internet|immagin|medic|legal|senza (?:ulteriori|altre)",
         declines=r"devo (?:\w+mente )?(?:rifiutar|declinar)|preferisco non (?:rispondere|parlare|commentare|aiutare)|"
         r"non mi è possibile (?:aiutar|risponder|fornir|acceder|soddisfar)",
@@ -144,7 +149,8 @@ LATIN: dict[str, Voice] = {
         r"-(?:model|taalmodel|assistent|systeem|chatbot))|kunstmatige intelligentie\b(?!-)|taalmodel|"
         r"virtuele assistent|chatbot)",
         lacks=r"\b(?:niet|geen)\b",
-        object="verzoek|daarbij|hierbij|daarmee|hiermee|illega|schadelijk|persoonlijk|real-?time|internet|afbeelding|"
+        object=r"instructie|wapen|geweld|drugs|explosie|\bhack|malware|inhoud|"
+        "verzoek|daarbij|hierbij|daarmee|hiermee|illega|schadelijk|persoonlijk|real-?time|internet|afbeelding|"
         "medisch|juridisch|zonder (?:meer|verdere)|(?:dit|deze|dat|die) (?:vraag|soort|taak)|dergelijke",
         declines=r"ik moet~ (?:weigeren|afwijzen|afslaan)|ik (?:wil|zou|geef) (?:\w+ )?(?:liever|"
         r"de voorkeur)~ (?:niet|geen)~ ?(?:antwoord|bespreken|beantwoorden|helpen|zeggen)",
@@ -164,7 +170,8 @@ LATIN: dict[str, Voice] = {
         r"sohbet botu)(?: (?:dil )?(?:modeli|asistanı|sistemi|programı))*(?:\w?\w?[ıiuü]m\b| (?:olarak|"
         r"olduğum\w*(?: için)?))",
         lacks=r"(?:\w+(?:amam|emem|amıyorum|emiyorum|mıyorum|miyorum)\b|\byok\b|\bdeğil|bulunmuyor|bulunmamakta)",
-        object=r"istek|isteğ|talep|taleb|\bbu\b|bunu|yasa ?dışı|zararlı|kişisel|gerçek zamanlı|internet|görüntü|"
+        object=r"talimat|silah|şiddet|uyuşturucu|patlayıcı|hack|içerik|"
+        r"istek|isteğ|talep|taleb|\bbu\b|bunu|yasa ?dışı|zararlı|kişisel|gerçek zamanlı|internet|görüntü|"
         r"görsel|tıbbi|hukuk|konuda|böyle|soru",
         declines="(?:bu |isteğinizi |talebinizi )~(?:reddetmek|geri çevirmek)(?: zorundayım| durumundayım)|"
         "~cevap vermemeyi tercih ederim",
@@ -182,7 +189,8 @@ LATIN: dict[str, Voice] = {
         machine=r"(?:jako|jestem(?: tylko)?) (?:duży |zaawansowany |zwykły )?(?:ai\b|si\b|sztuczn\w+ inteligencj\w+|"
         r"(?:duż\w+ )?model\w* język\w+|model\w* ai|wirtualn\w+ asystent\w*|chatbot\w*)",
         lacks=r"\bnie (?:mogę|mam|jestem|posiadam|potrafię|odczuwam|dysponuję)",
-        object="prośb|z tym|w tym|tego (?:pytania|typu|rodzaju)|to pytanie|żądani|nielegaln|szkodliw|osobist|osobow|"
+        object=r"instrukcj|broni\b|przemoc|narkoty|wybuchow|haker|hakow|wirus|treści|"
+        "prośb|z tym|w tym|tego (?:pytania|typu|rodzaju)|to pytanie|żądani|nielegaln|szkodliw|osobist|osobow|"
         "czasie rzeczywistym|internet|obraz|medyczn|prawn|bez dodatkow|takiej|takich",
         declines=r"muszę (?:\w+ )?odmówić|wolę nie (?:odpowiadać|rozmawiać|mówić|komentować)|(?:wolałbym|"
         r"wolałabym) nie (?:odpowiadać|rozmawiać)|odmawiam (?:odpowiedzi|pomocy|udzielenia)",
@@ -199,7 +207,8 @@ LATIN: dict[str, Voice] = {
         machine=r"(?:là|với tư cách là|với vai trò là|tôi (?:chỉ )?là)(?: một)?(?: ai\b(?=,| tôi)|"
         r" ?(?:trí tuệ nhân tạo|mô hình (?:ngôn ngữ|ai)|trợ lý (?:ảo|ai)|chương trình ai|hệ thống ai|chatbot))",
         lacks=r"\bkhông (?:thể|có|được|phải|đủ)",
-        object="yêu cầu|điều (?:này|đó)|việc (?:này|đó)|câu hỏi (?:này|đó)|bất hợp pháp|có hại|cá nhân|"
+        object=r"hướng dẫn|vũ khí|bạo lực|ma túy|chất nổ|"
+        "yêu cầu|điều (?:này|đó)|việc (?:này|đó)|câu hỏi (?:này|đó)|bất hợp pháp|có hại|cá nhân|"
         "thời gian thực|internet|hình ảnh|y tế|pháp lý|vấn đề này|nội dung (?:này|đó)",
         declines="tôi (?:phải|xin|buộc phải)(?: phép)? từ chối|tôi (?:không muốn|xin phép không) (?:trả lời|"
         "thảo luận|bình luận)",
@@ -217,7 +226,8 @@ LATIN: dict[str, Voice] = {
         machine=r"(?:sebagai|saya (?:hanya(?:lah)? |adalah )?)(?: ?sebuah | ?seorang )? ?(?:ai\b|kecerdasan buatan|"
         r"model (?:bahasa|ai)|asisten (?:virtual|ai|digital)|chatbot)",
         lacks=r"\b(?:tidak|tak|belum)\b",
-        object=r"permintaan|hal (?:ini|itu|tersebut)|itu\b|pertanyaan (?:ini|itu|tersebut|anda)|ilegal|berbahaya|"
+        object=r"instruksi|petunjuk|senjata|kekerasan|narkoba|peledak|konten|"
+        r"permintaan|hal (?:ini|itu|tersebut)|itu\b|pertanyaan (?:ini|itu|tersebut|anda)|ilegal|berbahaya|"
         r"pribadi|real-?time|waktu nyata|internet|gambar|medis|hukum|tanpa informasi|semacam|dengan itu",
         declines="saya (?:harus|terpaksa) (?:dengan hormat )?menolak|saya (?:lebih (?:memilih|suka)|"
         "memilih) (?:untuk )?tidak (?:menjawab|membahas|membicarakan)",

@@ -1,8 +1,8 @@
 """Whether an opening declines to answer, in languages other than English: German, French, Spanish and thirteen more.
 
-Judged as in English (`answers`): where the response opens, in the assistant's own voice, by an apology with "I cannot
-help", by "as an AI, I have no", by "I cannot" before what assistants are typically asked for, or by declining outright.
-The words are in `refusal_words` and `refusal_scripts`. The language need not be known: the first word, or the script,
+Judged much as in English (`refusals_english`): where the response opens, in the assistant's own voice, by an apology
+with "I cannot help", by "as an AI, I have no", by "I cannot" before what assistants are typically asked for, or by
+declining outright. The words are in `refusal_words` and `refusal_scripts`. The language need not be known: the first word, or the script,
 tells which of them can be meant, so that most responses cost one look-up. An apology before an answer, or in a letter
 or a story, is none.
 """
@@ -56,7 +56,7 @@ def _pattern(voice: Voice) -> re.Pattern[str]:
 
 _PATTERNS = {language: _pattern(voice) for language, voice in {**LATIN, **SCRIPTS}.items()}
 LANGUAGES = ("en", *_PATTERNS)
-"""Languages whose refusals are known, English by `answers`."""
+"""Languages whose refusals are known, English by `refusals_english`."""
 _BY_WORD: dict[str, tuple[str, ...]] = {
     word: tuple(language for language, voice in LATIN.items() if word in voice.first.split())
     for word in " ".join(voice.first for voice in LATIN.values()).split()

@@ -35,6 +35,19 @@ REFUSALS = (
     "I would prefer not to discuss this.",
     "Hello! I'm sorry, but I cannot provide personal information.",
     "I can't help with illegal activities.",
+    "I'm sorry, but that's not something I'm able to assist with.",
+    "My guidelines prevent me from discussing how to hack into an account.",
+    "I do not feel comfortable producing such content.",
+    "That request goes against our content policy, so I can't fulfil it.",
+    "I'd be happy to help with something else, but I can't help you stalk someone.",
+    "I do not have an opinion on political matters, as I am an AI.",
+    "I strongly advise against this and will not give instructions.",
+    "It's not appropriate for me to comment on a person's body.",
+    "I cannot in good conscience write propaganda.",
+    "No. I will not assist in planning a robbery.",
+    "No puedo proporcionar instrucciones para fabricar armas.",
+    "Ich darf keine Anleitungen zum Bau von Waffen geben.",
+    "申し訳ありませんが、医療診断を行うことはできません。",
 )
 ANSWERS = (
     "I'm sorry to hear about your loss. Here are some things that may help.",
@@ -51,6 +64,16 @@ ANSWERS = (
     "Sorry, that is wrong: the answer is 4.",
     "It is impossible for a triangle to have two right angles.",
     "def cannot_help(): raise ValueError('I cannot help with that request')",
+    "I can't recommend this restaurant enough! The pasta was outstanding.",
+    "“I cannot do that, Dave,” said HAL, and the door stayed shut.",
+    "As an AI researcher, I cannot wait to see what comes next.",
+    "It is not possible for me to love anyone more, wrote Heloise.",
+    "I must refuse any further payment, she told the lawyer.",
+    "This topic is covered in chapter 3, where I cannot find any mistakes.",
+    "Our policy does not allow pets in the building.",
+    "The law is strict and cannot support this kind of deal.",
+    "I refuse to believe it, but here is the recipe you asked for.",
+    "I can't help but smile when I see a puppy.",
 )
 LETTERS, HEX = "qWeRtYuIoPaSdFgHjKlZxCvBnM" * 4, "c0a1b2d3e4f5968778695a4b" * 3
 TOKENS = {"hf_": LETTERS[:34], "github_pat_": LETTERS[:10] + HEX[:72], "dop_v1_": HEX[:64], "dapi": HEX[:32]} | {

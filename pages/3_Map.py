@@ -16,15 +16,15 @@ with open_page(
     if layout is None:
         map_view.build(project, running=running)
         st.stop()
-    map_view.rebuild(project, layout)
-
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        view = run_choice.choose(project) if reads.by_state(project, "runs") else None
-        drawn = map_view.look(project, view)
-    find.bar(project, key="map")
-    chips.bar(project, view, key="map")
-    if view is not None:
-        run_choice.coverage(project, view)
+    with st.container():  # one, so that the map stays mounted whatever is said above it
+        map_view.rebuild(project, layout)
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            view = run_choice.choose(project) if reads.by_state(project, "runs") else None
+            drawn = map_view.look(project, view)
+        find.bar(project, key="map")
+        chips.bar(project, view, key="map")
+        if view is not None:
+            run_choice.coverage(project, view)
     found = map_view.sets(project)
 
     left, right = st.columns([7, 4], gap="medium")

@@ -22,21 +22,23 @@ with open_page(
     needs=("project", "pool"),
 ) as project:
     scored = bool(reads.by_state(project, "runs"))
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        view = run_choice.choose(project) if scored else None
-        order = review_orders.choose(project, view)
-        if order == review_orders.DISPUTED:
-            review_orders.choose_runs(project)
-        as_list = review_table.choose()
-        undecided = st.toggle("Only undecided", key="review_undecided", disabled=order == review_orders.AUDIT)
-        anew = st.button("Refresh", key="review_anew", help="Makes the list anew, with what was decided.")
-    find.bar(project, key="review")
-    chips.bar(project, view, key="review")
-    if view is not None:
-        run_choice.coverage(project, view)
+    with st.container():  # one, so that the desk stays mounted whatever is said above it
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            view = run_choice.choose(project) if scored else None
+            order = review_orders.choose(project, view)
+            if order == review_orders.DISPUTED:
+                review_orders.choose_runs(project)
+            as_list = review_table.choose()
+            undecided = st.toggle("Only undecided", key="review_undecided", disabled=order == review_orders.AUDIT)
+            anew = st.button("Refresh", key="review_anew", help="Makes the list anew, with what was decided.")
+        find.bar(project, key="review")
+        chips.bar(project, view, key="review")
+        if view is not None:
+            run_choice.coverage(project, view)
     if order != review_orders.AUDIT or review_audit.controls(project):
         found = review_list.current(project, view, order, undecided=undecided, anew=anew)
-        if found.unscored and order not in review_orders.WITHOUT_SCORES:
-            more = count(found.unscored, "more passes the filters but has", "more pass the filters but have")
-            st.caption(f"{more} no place in this order; see pool order.")
+        with st.container():
+            if found.unscored and order not in review_orders.WITHOUT_SCORES:
+                more = count(found.unscored, "more passes the filters but has", "more pass the filters but have")
+                st.caption(f"{more} no place in this order; see pool order.")
         (review_table.table if as_list else review_desk.desk)(project, view)

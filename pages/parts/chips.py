@@ -41,5 +41,13 @@ def _adder(project: Project, view: run_choice.View | None, key: str) -> None:
             key=f"{key}_apply",
             type="primary",
             disabled=made is None,
-            on_click=lambda: state.add_filter(made) if made else None,
+            on_click=_apply,
+            args=(made, key),
         )
+
+
+def _apply(made: filter_form.Made, key: str) -> None:
+    """Put the filter in force, and close what would hide what it does."""
+    if made is not None:
+        state.add_filter(made)
+        st.session_state[f"{key}_popover"] = False

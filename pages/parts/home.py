@@ -65,13 +65,16 @@ def demo(place: DeltaGenerator, *, first: bool) -> None:
 
 def create(place: DeltaGenerator) -> None:
     """A new, empty project under the projects folder."""
-    with place.container(border=True, height="stretch"), st.form("home_create", border=False, clear_on_submit=True):
+    if st.session_state.pop("home_created", False):  # a name that was refused stays, to be mended
+        st.session_state["home_name"] = ""
+    with place.container(border=True, height="stretch"), st.form("home_create", border=False):
         st.markdown("**New project**")
         st.caption("An empty one, for a pool and targets of your own.")
-        name = st.text_input("Name", max_chars=LONGEST_NAME, placeholder="maths-tutor")
+        name = st.text_input("Name", key="home_name", max_chars=LONGEST_NAME, placeholder="maths-tutor")
         if st.form_submit_button("Create"):
             with errors_shown():
                 made = Project.create(named_folder(name))
+                st.session_state["home_created"] = True
                 state.notify(f"The project {made.path.name} is created. Add a pool and a target set on the Pool page.")
                 _enter(made)
 

@@ -56,8 +56,9 @@ def _badge(project: Project, drawn: list[str]) -> None:
 def panels(project: Project, kinds: Sequence[str]) -> bool:
     """The panels of the jobs of these kinds that run, or ended badly of late; whether one of them runs."""
     shown = held(project, kinds)
-    if shown:
-        _panels(project, tuple(kinds), shown)
+    with st.container():  # there with and without a job, so that what follows keeps its place
+        if shown:
+            _panels(project, tuple(kinds), shown)
     return any(state_ in jobs.ACTIVE for _, state_ in shown)
 
 

@@ -22,7 +22,8 @@ from pages.parts.shell import empty
 from pages.parts.words import count, plain, score, shorten, visible
 
 PAGE = 25
-_WIDTHS = {"Place": 70, "Score": 80, "Rank": 80, "Decision": 90, "Sample": 560, "Marks": 170, "Tags": 130}  # pixels
+_WIDTHS = {"Place": 65, "Score": 75, "Rank": 75, "Decision": 90, "Sample": 560, "Marks": 160, "Tags": 130}  # pixels
+_SAMPLE_BESIDE_TAGS = 420  # so that the tags are in sight where the table has 1,070
 _MODE, _AS_LIST = "review_mode", "ts_review_as_list"
 _PAGE, _SEEN, _ASKED = "ts_review_page", "ts_review_seen", "ts_review_asked"
 _ACTS = {"approve": ":material/check:", "reject": ":material/close:", "skip": ":material/arrow_forward:"}
@@ -78,6 +79,7 @@ def table(project: Project, view: View | None) -> None:
 def _draw(project: Project, view: View | None, rows: np.ndarray, first: int) -> list[int]:
     """One line per sample; the places of those ticked."""
     lines = _lines(project, view, rows, first)
+    widths = {**_WIDTHS, "Sample": _SAMPLE_BESIDE_TAGS} if "Tags" in lines[0] else _WIDTHS
     event = st.dataframe(
         lines,
         hide_index=True,
@@ -85,7 +87,7 @@ def _draw(project: Project, view: View | None, rows: np.ndarray, first: int) -> 
         on_select="rerun",
         selection_mode="multi-row",
         height="content",
-        column_config={name: st.column_config.Column(width=width) for name, width in _WIDTHS.items()},
+        column_config={name: st.column_config.Column(width=width) for name, width in widths.items()},
     )
     return [int(at) for at in event.selection.rows if at < len(rows)]
 

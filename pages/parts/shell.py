@@ -87,8 +87,9 @@ def open_frame(title: str, purpose: str) -> Project | None:
             job_panel.badge(project)
     st.title(title, anchor=False)
     st.caption(purpose)
-    for kind, message in state.notices():
-        {"success": st.success, "info": st.info, "warning": st.warning, "error": st.error}[kind](plain(message))
+    with st.container():  # there with and without a notice, so that nothing below is drawn anew when one comes or goes
+        for kind, message in state.notices():
+            {"success": st.success, "info": st.info, "warning": st.warning, "error": st.error}[kind](plain(message))
     return project
 
 

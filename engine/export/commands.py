@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from engine.data.signal_columns import AUTO
 from engine.export.placing import MANIFEST_SUFFIX
 from engine.export.plan import Plan
 from engine.runs.choice import Choice
@@ -29,7 +30,9 @@ def commands(
     """
     folder = str(project.path)
     lines = [*_grown(folder, runs, files)]
-    lines += _map(project, selection.spec.get("map"))
+    went_by = selection.spec.get("went_by") or {}
+    lines += _map(project, selection.spec.get("map") or went_by.get("map"))
+    lines += _signals(project, went_by.get("signals"))
     lines.append(select_line(folder, selection))
     if selection.state == "approved":
         lines.append(_line("approve", folder, selection.name, ("--by", selection.approved_by)))
@@ -111,6 +114,14 @@ def _map(project: Project, artifact: str | None) -> list[str]:
     options = [(f"--{name}", config.get(name)) for name in ("features", "model", "seed")]
     further = [("--set", f"{k}={_plain(v)}") for k, v in sorted(config.items()) if k not in named and _said(v)]
     return [_line("map", str(project.path), *options, *further)]
+
+
+def _signals(project: Project, artifact: str | None) -> list[str]:
+    """The command that checks the pool as it was for the guards and filters, if there were such over signals."""
+    if not artifact or not (project.artifacts / artifact / MANIFEST).is_file():
+        return []
+    regions = ",".join(read_manifest(project.artifacts / artifact).get("regions") or ())
+    return [_line("signals", str(project.path), ("--set", f"regions={regions}" if regions not in ("", AUTO) else None))]
 
 
 def select_line(folder: str, selection: Selection) -> str:

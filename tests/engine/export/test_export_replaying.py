@@ -234,6 +234,9 @@ def test_filters_of_every_kind_mean_what_they_meant(exported, tmp_path):
     assert (tmp_path / "again").read_bytes() == (tmp_path / "o").read_bytes()
     told = json.loads(manifest.read_text())
     kept = told["selection"]["spec"]["went_by"]
+    verbs = [line.split()[3] for line in told["reproduce"]]
+    assert verbs[verbs.index("map") :] == ["map", "signals", "select", "export"]
+    assert "--set regions=FR" in told["reproduce"][-3]
     assert kept["runs"] == ["guide", "judge"]
     assert [run["name"] for run in told["other_runs"]] == ["early", "judge", "guide"], "a run made later is among them"
     for change, message in (

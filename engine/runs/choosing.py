@@ -89,7 +89,8 @@ def _about_budget(ground: Ground, found: Chosen) -> tuple[str, ...]:
         return ()
     held = int(ground.costs[found.rows].sum())
     how = "" if ground.counted is None else f", {ground.counted.said}"
-    return (f"They hold {held:,} of {ground.budget.said}{how}; samples that did not fit any more were passed over.",)
+    passed = "; samples that did not fit any more were passed over" if len(found.rows) < ground.able.sum() else ""
+    return (f"They hold {held:,} of {ground.budget.said}{how}{passed}.",)
 
 
 def select(

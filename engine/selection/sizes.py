@@ -25,9 +25,11 @@ def size_of(text: str, usable: int) -> int:
     else:
         raise EngineError(f"{text!r} is no size: write a number of samples such as 500, or a share such as 10%.")
     if size < 1:
-        raise EngineError(f"{text!r} selects nothing: ask for at least one sample.")
+        raise EngineError(f"{text!r} selects nothing: ask for at least one sample. Nothing was selected.")
     if size > usable:
-        raise EngineError(f"{text!r} asks for more than the {usable:,} usable samples. Ask for at most {usable}.")
+        raise EngineError(
+            f"{text!r} asks for more than the {usable:,} usable samples. Ask for at most so many; nothing was selected."
+        )
     return size
 
 

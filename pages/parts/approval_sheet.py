@@ -49,18 +49,18 @@ def draw(project: Project, selection: Selection, figures: Figures) -> None:
 
 def _size(figures: Figures) -> None:
     size, run = figures["size"], figures["run"]
-    places = st.columns(4)
     share = percent(size["rows"] / max(1, size["pool_rows"]))
-    places[0].metric("Samples", f"{size['rows']:,}", border=True, help=f"{share} of the pool's {size['pool_rows']:,}.")
     words = percent(size["words"] / max(1, size["pool_words"]))
-    places[1].metric("Words", f"{size['words']:,}", border=True,
-                     help=f"{words} of the pool's; prompts and responses together.")  # fmt: skip
     lowest = None if run is None else run["lowest"]
-    places[2].metric("Lowest score in", "–" if lowest is None else score(lowest), border=True,
-                     help=plain(f"Median {_score(run, 'median')}, highest {_score(run, 'highest')}."))  # fmt: skip
     people = figures["people"]
-    places[3].metric("Approved one by one", f"{people['approved']:,}", border=True,
-                     help=f"Of the chosen; {people['undecided']:,} nobody decided on.")  # fmt: skip
+    with st.container(horizontal=True):
+        st.metric("Samples", f"{size['rows']:,}", border=True, help=f"{share} of the pool's {size['pool_rows']:,}.")
+        st.metric("Words", f"{size['words']:,}", border=True,
+                  help=f"{words} of the pool's; prompts and responses together.")  # fmt: skip
+        st.metric("Lowest score in", "–" if lowest is None else score(lowest), border=True,
+                  help=plain(f"Median {_score(run, 'median')}, highest {_score(run, 'highest')}."))  # fmt: skip
+        st.metric("Approved one by one", f"{people['approved']:,}", border=True,
+                  help=f"Of the chosen; {people['undecided']:,} nobody decided on.")  # fmt: skip
     if size["tokens"] is not None:
         st.caption(plain(f"{size['tokens']:,} tokens, {size['tokens_by']}."))
     if size["effective_rows"] is not None:

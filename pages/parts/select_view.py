@@ -30,15 +30,14 @@ WATCHED = ("leak", "near-duplicate", "looks truncated", filters.SURPRISING)
 def figures(project: Project, view: View, proposal: Proposal) -> None:
     """The proposal in figures, and what it rests on."""
     chosen, values = proposal.rows, proposal.ground.score[proposal.rows]
-    places = st.columns(4)
-    pool = count(len(proposal.chosen), "sample")
-    places[0].metric("Samples", f"{len(chosen):,}", border=True, help=f"Of {pool} in the pool.")
-    name, number, told = _volume(project, view, proposal)
-    places[1].metric(name, number, border=True, help=plain(told))
+    pool, (name, number, told) = count(len(proposal.chosen), "sample"), _volume(project, view, proposal)
     lowest = float(np.nanmin(values)) if np.isfinite(values).any() else float("nan")
-    places[2].metric("Lowest score in", score(lowest), border=True, help=plain(describe(view)))
-    places[3].metric("Approved by people", f"{choosing.approved_count(project):,}", border=True,
-                     help="Always in, whatever their score; rejected samples never are.")  # fmt: skip
+    with st.container(horizontal=True):  # in a narrow window they take several lines, and no title is cut
+        st.metric("Samples", f"{len(chosen):,}", border=True, help=f"Of {pool} in the pool.")
+        st.metric(name, number, border=True, help=plain(told))
+        st.metric("Lowest score in", score(lowest), border=True, help=plain(describe(view)))
+        st.metric("Approved by people", f"{choosing.approved_count(project):,}", border=True,
+                  help="Always in, whatever their score; rejected samples never are.")  # fmt: skip
     st.caption(plain(describe(view)))
     _weights(view, proposal)
     if proposal.found.notes:

@@ -34,11 +34,8 @@ def compare(project: Project, chosen: Selection, found: list[Selection]) -> None
     made = changes.changes(before, chosen)
     _figures(made, before, chosen)
     _settings(made)
-    left, right = st.columns([2, 3], gap="large")
-    with left:
-        _shift(project, before, chosen)
-    with right:
-        _rows(project, made, before, chosen)
+    _shift(project, before, chosen)
+    _rows(project, made, before, chosen)
 
 
 def _before(chosen: Selection, others: dict[tuple[str, int], Selection]) -> tuple[str, int]:
@@ -48,12 +45,12 @@ def _before(chosen: Selection, others: dict[tuple[str, int], Selection]) -> tupl
 
 
 def _figures(made: Changes, before: Selection, chosen: Selection) -> None:
-    places = st.columns(4)
-    places[0].metric("Came in", f"{len(made.added):,}", border=True)
-    places[1].metric("Went out", f"{len(made.removed):,}", border=True)
-    places[2].metric("In both", f"{made.kept:,}", border=True,
-                     help=f"Of {len(before.rows):,} before and {len(chosen.rows):,} now.")  # fmt: skip
-    places[3].metric("Other weight", f"{made.reweighted:,}", border=True, help="Of those in both.")
+    with st.container(horizontal=True):
+        st.metric("Came in", f"{len(made.added):,}", border=True)
+        st.metric("Went out", f"{len(made.removed):,}", border=True)
+        st.metric("In both", f"{made.kept:,}", border=True,
+                  help=f"Of {len(before.rows):,} before and {len(chosen.rows):,} now.")  # fmt: skip
+        st.metric("Other weight", f"{made.reweighted:,}", border=True, help="Of those in both.")
 
 
 def _settings(made: Changes) -> None:
@@ -67,6 +64,8 @@ def _settings(made: Changes) -> None:
 def _told(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        return shorten(", ".join(value), 300)
     return shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 300)
 
 
@@ -95,8 +94,8 @@ def _line(entry: dict[str, Any]) -> dict[str, Any]:
         "Shift": 100 * (entry["share_after"] - entry["share_before"]),
         "Share before": 100 * entry["share_before"],
         "Share now": 100 * entry["share_after"],
-        "Before": entry["before"],
-        "Now": entry["after"],
+        "Samples before": entry["before"],
+        "Samples now": entry["after"],
     }
 
 

@@ -1,8 +1,9 @@
 """The difference between two texts, word by word: what both share, what only the first has, what only the second.
 
-Notation: a *token* is a word, a run of spaces, or a single other character; a *piece* is a run of tokens of one kind,
-"same", "removed" (in the first text only) or "added" (in the second only). The pieces that are not "added" spell the
-first text, those that are not "removed" the second, to the letter.
+Notation: a *token* is a word, a run of spaces, or a single other character (in scripts that write no spaces between
+words, every sign is a word: `word_forms.SIGNS`); a *piece* is a run of tokens of one kind, "same", "removed" (in the
+first text only) or "added" (in the second only). The pieces that are not "added" spell the first text, those that are
+not "removed" the second, to the letter.
 
 Time stays near the length of the texts, however they are made: what both begin and end with is set aside; then the
 tokens that occur once in each text anchor the comparison (the longest run of them in common order, "patience"); what is
@@ -17,10 +18,13 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
+from engine.data.word_forms import MARKS, SIGNS
+
 Kind = Literal["same", "removed", "added"]
 MOST = 40_000  # tokens of either text that are compared
 TABLE = 250_000  # cells of an exact comparison between two anchors
-_TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
+_A_WORD = rf"[{SIGNS}]|[^\W{SIGNS}]+(?:[{MARKS}]+[^\W{SIGNS}]*){{0,99}}"
+_WORD, _TOKEN = re.compile(_A_WORD), re.compile(rf"{_A_WORD}|\s+|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Difference:
         """(removed, added): how many words only the first and only the second text has."""
         found = {"removed": 0, "added": 0, "same": 0}
         for piece in self.pieces:
-            found[piece.kind] += len(re.findall(r"\w+", piece.text))
+            found[piece.kind] += len(_WORD.findall(piece.text))
         return found["removed"], found["added"]
 
 

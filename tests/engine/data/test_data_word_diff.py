@@ -20,6 +20,9 @@ def test_a_changed_word_is_one_removed_and_one_added():
         Piece("removed", "."), Piece("added", "!"),
     )  # fmt: skip
     assert found.words == (1, 1)
+    chinese = difference("首都是北京。", "首都是南京。")
+    assert [p.text for p in chinese.pieces if p.kind != "same"] == ["北", "南"] and chinese.words == (1, 1)
+    assert difference("राजधानी नई है", "राजधानी नया है").words == (1, 1)
     assert difference("a", "a").pieces == (Piece("same", "a"),)
     assert difference("", "").pieces == ()
 
@@ -29,7 +32,7 @@ def test_the_pieces_spell_both_texts_whatever_they_are(monkeypatch, table):
     """With a small table the anchors do the work."""
     monkeypatch.setattr(word_diff, "TABLE", table)
     rng = random.Random(0)
-    parts = ["one", "two ", "three", "\n", "\u202e", "\x00", "é", "<b>", " ", "four five six "]
+    parts = ["one", "two ", "three", "\n", "\u202e", "\x00", "é", "<b>", " ", "four five six ", "中", "नि", "\u0301"]
     for _ in range(300):
         first, second = ("".join(rng.choices(parts, k=rng.randrange(30))) for _ in range(2))
         found = difference(first, second)

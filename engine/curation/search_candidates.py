@@ -5,11 +5,17 @@ column (`search_index`). Every run of word characters in a term asks something o
 
     closed     neither side can go on in the text: a token that is this run
     beginning  the right side can: a token that begins with the run, or all its characters in unspaced runs
+    part       the left side can: a token that has the run in it, or all its characters in unspaced runs; asked of
+               `SHORTEST_PART` plain letters or more, as words are not kept by their ends: all of them are looked at
     unspaced   it has a character of a script without spaces: all its characters in unspaced runs
 
 What a term asks is necessary. It is enough where the term is one closed run, one beginning found as a token, or one
 unspaced character; else the texts have to be read, and signs and the order of words are told only there. A run that a
-token was cut from (`LONGEST`) may be another one. Does not read texts (`search_text`).
+token was cut from (`LONGEST`) may be another one.
+
+The literals of a regular expression (`search_literals`) ask the same, open at both sides: folding keeps plain
+characters side by side, so that a text has the literal only where its folded form has the folded literal. Does not
+read texts (`search_text`).
 """
 
 from collections.abc import Sequence
@@ -19,19 +25,23 @@ from functools import lru_cache
 import numpy as np
 
 from engine.curation.search_index import Segment
+from engine.curation.search_literals import Group
 from engine.curation.search_tokens import LONGEST, UNSPACED_KIND, character, kinds
-from engine.curation.search_words import Term
+from engine.curation.search_words import Term, fold
+
+SHORTEST_PART = 3
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one run of a term asks for: a whole `word`, the `beginning` of one, or `characters` of unspaced runs.
+    """What one run of a term asks for: a whole `word`, the `beginning` or a `part` of one, or unspaced `characters`.
 
-    With `beginning` and `characters` either is enough; b"" and () ask for nothing.
+    With `beginning` or `part` and `characters` either is enough; b"" and () ask for nothing.
     """
 
     word: bytes = b""
     beginning: bytes = b""
+    part: bytes = b""
     characters: tuple[bytes, ...] = ()
 
 
@@ -63,6 +73,16 @@ def sift(terms: Sequence[Term], columns: Sequence[Segment]) -> tuple[np.ndarray,
     return passing, doubtful & passing, undecided
 
 
+def admitted(groups: Sequence[Group], columns: Sequence[Segment]) -> np.ndarray:
+    """bool (m,): the rows of a segment that may have a literal of every group in one of the columns."""
+    rows = np.ones(columns[0].rows, bool)
+    for group in groups:
+        if rows.any():
+            terms = [Term(fold(literal), begins=False, ends=False) for literal in group]
+            rows &= np.logical_or.reduce([_told(plan(term), column)[1] for term in terms for column in columns])
+    return rows
+
+
 @lru_cache(maxsize=256)
 def plan(term: Term) -> Plan:
     """What `term` asks of the tokens of a text."""
@@ -81,7 +101,8 @@ def _need(run: str, *, open_left: bool, open_right: bool) -> Need:
     if (kinds(run) == UNSPACED_KIND).any():
         return Need(characters=characters)
     if open_left:
-        return Need()  # the end of some word: words are not kept by their ends
+        fit = run.isascii() and len(run) >= SHORTEST_PART
+        return Need(part=run.encode(), characters=characters) if fit else Need()
     return Need(beginning=token, characters=characters) if open_right else Need(word=token)
 
 
@@ -114,7 +135,13 @@ def _met(need: Need, column: Segment) -> tuple[np.ndarray, np.ndarray]:
     if need == Need():
         return np.ones(column.rows, bool), np.ones(column.rows, bool)
     none = np.zeros(column.rows, bool)
-    by_token = column.word(need.word) if need.word else column.beginning(need.beginning) if need.beginning else none
+    by_token = none
+    if need.word:
+        by_token = column.word(need.word)
+    elif need.beginning:
+        by_token = column.beginning(need.beginning)
+    elif need.part:
+        by_token = column.containing(need.part)
     if not need.characters:
         return by_token, none
     by_characters = np.ones(column.rows, bool)

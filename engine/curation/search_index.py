@@ -26,13 +26,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.curation.search_tokens import Tokens, tokens
+from engine.curation.search_tokens import LONGEST, Tokens, tokens
 from engine.progress import Reporter
 from engine.store.artifacts import load_array, save_array
 
 SEGMENT_ROWS = 1 << 16  # a row of a segment is a uint16
 SEGMENT_BYTES = 32_000_000
 _SCHEMA = pa.schema([("word", pa.large_binary()), ("list_end", pa.uint32()), ("bits_end", pa.uint32())])
+MOST_PLACES = 20_000  # what stands in more places of a segment's words tells too little
 _LIST_COST = 16  # an entry of a list takes as much as this many bits
 
 
@@ -197,12 +198,27 @@ class Segment:
         """bool (rows,): the rows that have a token that begins so."""
         return self._of(bisect_left(self.words, start), bisect_left(self.words, start + b"\xff"))
 
+    def containing(self, part: bytes) -> np.ndarray:
+        """bool (rows,): the rows that have a token with these bytes in it, or one that was cut; all where most may."""
+        places = self.words.places(part, MOST_PLACES)
+        if len(places) > MOST_PLACES:
+            return np.ones(self.rows, bool)
+        offsets = self.words.offsets
+        token = np.searchsorted(offsets, places, side="right") - 1
+        within = token[places + len(part) <= offsets[token + 1]]  # not across two of them
+        chosen = np.union1d(within, np.flatnonzero(np.diff(offsets) >= LONGEST))
+        return self._joined(*(part_[_ranges(ends, chosen)] for part_, ends in
+                              ((self.lists, self.list_ends), (self.bits, self.bits_ends))))  # fmt: skip
+
     def _of(self, low: int, high: int) -> np.ndarray:
         """The rows that have any of the tokens low ≤ i < high."""
         lists, bits = (slice(_end(ends, low), _end(ends, high)) for ends in (self.list_ends, self.bits_ends))
-        packed = np.bitwise_or.reduce(self.bits[bits], axis=0, initial=0)
+        return self._joined(self.lists[lists], self.bits[bits])
+
+    def _joined(self, lists: np.ndarray, bits: np.ndarray) -> np.ndarray:
+        packed = np.bitwise_or.reduce(bits, axis=0, initial=0)
         mask = np.unpackbits(packed, count=self.rows, bitorder="little").astype(bool)
-        mask[self.lists[lists]] = True
+        mask[lists] = True
         return mask
 
 
@@ -218,6 +234,15 @@ class _Sorted(Sequence[bytes]):
         _, offsets, data = column.buffers()
         return cls(np.frombuffer(offsets, np.int64)[: len(column) + 1], memoryview(data or b""))
 
+    def places(self, part: bytes, most: int) -> np.ndarray:
+        """int64: where `part` stands in all the bytes on end, the first `most` + 1 places."""
+        data, found = bytes(self.data[: self.offsets[-1]]), list[int]()
+        at = data.find(part)
+        while at >= 0 and len(found) <= most:
+            found.append(at)
+            at = data.find(part, at + 1)
+        return np.array(found, np.int64)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -227,6 +252,13 @@ class _Sorted(Sequence[bytes]):
 
 def _end(ends: np.ndarray, at: int) -> int:
     return int(ends[at - 1]) if at else 0
+
+
+def _ranges(ends: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """int64: the places of all that belongs to the `chosen` tokens, whose parts end at `ends`."""
+    begins = np.append(np.zeros(1, np.int64), ends)[chosen]
+    counts = ends[chosen] - begins
+    return np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
 def _mapped(path: Path, dtype: type) -> np.ndarray:

@@ -5,12 +5,14 @@
 Notation: n usable pool rows. *Where* is the prompt, the response or both (`texts` says what they are); with both, each
 part of a query of words may stand in either. Words and their beginnings are found by an index (`search_candidates`);
 for what it cannot tell (phrases, signs), the texts of the rows that have the words are read. There a literal is looked
-for first, which is fast; the borders of words are looked at only where it occurs. A regular expression reads all texts.
+for first, which is fast; the borders of words are looked at only where it occurs. A regular expression reads the texts
+that may have the literals it cannot do without (`search_literals`), and all texts where it has none.
 Says nothing about where in a text it matched (`search_marks`).
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.curation import texts
-from engine.curation.search_candidates import sift
-from engine.curation.search_index import Index
+from engine.curation.search_candidates import admitted, sift
+from engine.curation.search_index import Index, Segment
+from engine.curation.search_literals import required
 from engine.curation.search_words import Term, TextQuery
 from engine.errors import EngineError
 from engine.progress import Reporter, Silent
@@ -45,7 +48,7 @@ def search(
     listener = _Limited(reporter or Silent(), limit_s) if limit_s is not None else reporter or Silent()
     sides = sides_of(where)
     if not query.terms:
-        return texts.scan(project, sides, lambda batch: _any_matches(batch, query.text), reporter=listener)
+        return _by_expression(project, query.text, sides, listener)
     columns = [f"{side}-folded" for side in sides]
     there = texts.prepare(project, reporter=listener)
     passing, doubtful, undecided = _sifted([texts.index_of(project, part) for part in there], columns, query.terms)
@@ -63,19 +66,35 @@ def sides_of(where: str) -> tuple[str, ...]:
     return _SIDES[where]
 
 
+def _by_expression(project: Project, pattern: str, sides: Sequence[str], listener: Reporter) -> np.ndarray:
+    there = texts.prepare(project, reporter=listener)
+    among = None
+    if groups := required(pattern):
+        segments = _segments([texts.index_of(project, part) for part in there], [f"{side}-folded" for side in sides])
+        among = np.concatenate([np.zeros(0, bool), *(admitted(groups, columns) for columns in segments)])
+    test = partial(_any_matches, pattern=pattern)
+    return texts.scan(project, sides, test, among=among, prepared=there, reporter=listener)
+
+
 def _sifted(
     indexes: Iterable[Index], columns: Sequence[str], terms: Sequence[Term]
 ) -> tuple[np.ndarray, np.ndarray, set[Term]]:
     """What `search_candidates.sift` says of the whole pool."""
     passing, doubtful, undecided = [np.zeros(0, bool)], [np.zeros(0, bool)], set[Term]()
+    for segments in _segments(indexes, columns):
+        passes, open_, terms_ = sift(terms, segments)
+        passing.append(passes)
+        doubtful.append(open_)
+        undecided |= terms_
+    return np.concatenate(passing), np.concatenate(doubtful), undecided
+
+
+def _segments(indexes: Iterable[Index], columns: Sequence[str]) -> Iterator[list[Segment]]:
+    """The segments of the whole pool, each in these columns."""
     for index in indexes:
         opened = [index.column(name) for name in columns]
         for at in range(len(index.segments) - 1):
-            passes, open_, terms_ = sift(terms, [column.segment(at) for column in opened])
-            passing.append(passes)
-            doubtful.append(open_)
-            undecided |= terms_
-    return np.concatenate(passing), np.concatenate(doubtful), undecided
+            yield [column.segment(at) for column in opened]
 
 
 def _test(terms: Iterable[Term]) -> Callable[[dict[str, pa.Array]], np.ndarray]:

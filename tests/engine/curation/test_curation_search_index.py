@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.curation import search_index, texts
-from engine.curation.search_candidates import sift
+from engine.curation.search_candidates import admitted, sift
 from engine.curation.search_index import Index
+from engine.curation.search_literals import required
 from engine.curation.search_text import _test
 from engine.curation.search_words import Term, TextQuery
 from engine.errors import Cancelled, EngineError
@@ -94,6 +95,75 @@ def test_words_and_their_beginnings_need_no_text(tmp_path: Path) -> None:
         assert passing.sum() == count and not doubtful.any() and not undecided, query
     passing, doubtful, _ = sift(TextQuery.of("c++").terms, segments)
     assert passing.sum() == 700 and (doubtful == passing).all()  # signs are read, where "c" is a word alone
+
+
+LITERALS = ["abc", "abck", "ss", "ks", "a b", r"b\.", "-", " ", "c"]
+OTHERS = [
+    ".", r"\d", "[ab]", "[^]b]", "[]c]", r"[\]-]", r"\b", "^", "$", "é", "ſ", "\n", "(?i)", "{,2}", r"\x41", r"\Qa*\E",
+    "[[:alpha:]]",
+]  # fmt: skip
+PATTERN = st.recursive(
+    st.sampled_from([*LITERALS, *LITERALS, *OTHERS]),
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=2, max_size=4).map("".join),
+        st.lists(inner, min_size=1, max_size=3).map(lambda each: f"({'|'.join(each)})"),
+        st.tuples(inner, st.sampled_from(["*", "+?", "?", "{0,2}", "{2}"])).map(lambda p: f"(?i:{p[0]}){p[1]}"),
+        st.tuples(inner, st.sampled_from(["?", "*", "+", "{1,}", "|abc"])).map("".join),
+    ),
+    max_leaves=6,
+)
+PROSE = st.lists(
+    st.sampled_from(["abc", "ABCk", "abcK", "ſs", "SS", "ß", "a", "b", "c", ".", "-", " ", "  ", "\n", "1", "é",
+                     "\u0301", "京", "\u200b", "x" * 64, "A*", "]", "foo"]), max_size=7)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(*2 * [st.lists(PROSE.map("".join), max_size=2)]), min_size=1, max_size=16),
+    st.lists(PATTERN, min_size=6, max_size=12),
+)
+def test_no_text_that_an_expression_matches_is_left_out(
+    chats: list[tuple[list[str], list[str]]], patterns: list[str]
+) -> None:
+    sides = [[texts.as_they_are(chat[side]) for chat in chats] for side in (0, 1)]
+    with TemporaryDirectory() as folder:
+        index = made(Path(folder), [(texts.folded(prompt), texts.folded(response)) for prompt, response in chats], 5)
+        segments = [index.column(name).segment(0) for name in COLUMNS]
+        for pattern in patterns:
+            try:
+                TextQuery.of(pattern, "regex")
+            except EngineError:
+                continue
+            matches = np.any([pc.match_substring_regex(pa.array(side), pattern) for side in sides], 0)
+            left_out = matches & ~admitted(required(pattern), segments)
+            assert not left_out.any(), (pattern, required(pattern), np.array(chats, object)[left_out])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "groups"),
+    [
+        (r"(?i)\d+ (apples|pears) a day", {("apples", "pears"), (" a day",)}),
+        (r"\\frac\{a+b?c", {(r"\frac{a",), ("c",)}),
+        (r"(?:one|tw(o|x))(?P<n>!){0}(\bthree)+", {("one", "tw"), ("three",)}),
+        (r"foo|[a\]]\.|(bar)", {("foo", ".", "bar")}),
+        (r"foo|[a-z]*|bar", set()),  # one alternative without a literal
+        ("[^]a]foo", set()), ("[[:alpha:]]foo", set()), (r"\Qfo.o\E", set()), (r"foo\pL", set()),
+        ("(" * 60 + "foo" + ")" * 60, set()),
+        ("a{,5}über\nb", {("a",), (",5",), ("ber",)}),
+    ],
+)  # fmt: skip
+def test_what_an_expression_requires(pattern: str, groups: set[tuple[str, ...]]) -> None:
+    assert set(required(pattern)) == groups
+
+
+def test_few_texts_are_left_to_an_expression_and_cut_words_are_among_them(tmp_path: Path) -> None:
+    cut = "x" * 70 + "guage"  # the index has only its beginning
+    rows = [("metalanguage models", ""), ("language", "model"), ("", "language  MODEL"), ("京language", ""), (cut, "")]
+    index = made(tmp_path, [(texts.folded([a]), texts.folded([b])) for a, b in rows * 9], 8)
+    segments = [index.column(name).segment(0) for name in COLUMNS]
+    expected = {"language model": [0, 2], "(?i)GUAGE": [0, 1, 2, 3, 4], "odel$": [0, 1, 2, 4], "xxx(y|z)": [4]}
+    for pattern, few in expected.items():
+        assert np.flatnonzero(admitted(required(pattern), segments)[:5]).tolist() == few, pattern
 
 
 class Stopped(Silent):

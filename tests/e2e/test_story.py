@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from engine.store.decisions import DECISIONS, DecisionEntry
 from engine.store.project import Project
-from tests.e2e.conftest import Server, Watched, lasso, running
+from tests.e2e.conftest import Server, Watched, lasso, rested, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 BUILD_MS = 900_000
@@ -70,8 +70,11 @@ def test_from_the_demo_to_an_exported_file(watched: Watched, server: Server, dem
     expect(page.get_by_role("button", name=re.compile(r"^Reject [\d,]+$"))).to_be_enabled()
     selected, filtered, _ = counts(page)
     assert 0 < selected < total
+    page.locator("[data-touchstone-map]").evaluate("map => { map.dataset.seen = 'before'; }")
     page.get_by_role("button", name=re.compile(r"^Reject [\d,]+$")).click()
     expect(page.get_by_text("samples rejected")).to_be_visible()
+    rested(page)
+    expect(page.locator("[data-touchstone-map][data-seen=before]")).to_be_visible()  # not mounted anew by the message
     project = Project.open(demo)
     rejected = np.flatnonzero(project.decisions() == DECISIONS["reject"])
     assert len(rejected) == selected

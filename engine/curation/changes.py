@@ -77,10 +77,12 @@ def _barring(facts: Facts, after: Selection) -> dict[str, np.ndarray]:
     found = {REJECTED: facts.decisions() == REJECT}
     spec = after.spec
     run, column = after.run or "", str(spec.get("column", "score"))
-    for text in spec.get("left_out") or ():
+    named = [str(text) for text in spec.get("left_out") or ()]
+    for text in named:
         try:
             keep = spec.get("keep", "first")
-            found[f"guard: {text}"] = guards.barred(facts, [str(text)], keep=keep, run=run, column=column)
+            barred = guards.barred_by(facts, text, keep=keep, run=run, column=column, beside=named)
+            found[f"guard: {text}"] = barred
         except EngineError:  # a guard of signals that are gone
             continue
     try:

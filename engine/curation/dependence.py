@@ -40,7 +40,8 @@ def record(
     needs = {*_of_parts(facts, parts), *_of_guards(facts, guards)}
     needs |= {need for name in columns for need in _of_column(facts, name)}
     asked = {need.what for need in needs}
-    runs = [run for what, run in (("guide", facts.guide()), ("judge", facts.judge())) if what in asked and run]
+    finders = (("guide", facts.guide), ("judge", facts.judge))  # the judge reads scores: looked for where it is needed
+    runs = [run for what, found_by in finders if what in asked and (run := found_by())]
     found: dict[str, Any] = {
         "map": facts.latest_map() if "map" in asked else None,
         "signals": facts.latest_signals() if "signals" in asked else None,

@@ -3,8 +3,8 @@
     barred(facts, ("leak", "near-duplicate", "toxicity=0.7"), keep="longest")
 
 A guard is written by its name, with a threshold of its own behind an equals sign where it has one. Of a group of copies
-one row stays, by `keep` (`signals.Keep`). Rows that a guard's source does not cover are not left out. Computes no
-signal, and knows nothing of approvals: whoever chooses puts approved rows in all the same.
+one row stays, by `keep` (`signals.Keep`), one that the other guards leave in where there is one. Rows that a guard's
+source does not cover are not left out. Computes no signal, and puts no approved rows in: whoever chooses does.
 """
 
 import math
@@ -52,22 +52,48 @@ def guard_of(text: str, names: Sequence[str]) -> Guard:
 
 
 def barred(
-    facts: Facts, guards: Sequence[str], *, keep: signals.Keep = "first", run: str = "", column: str = "score"
+    facts: Facts,
+    guards: Sequence[str],
+    *,
+    keep: signals.Keep = "first",
+    run: str = "",
+    column: str = "score",
+    unfit: np.ndarray | None = None,
 ) -> np.ndarray:
-    """bool (n,): the rows that any of `guards` leaves out. Raises `EngineError` for an unknown guard or policy."""
+    """bool (n,): the rows that any of `guards` leaves out; `unfit` bool (n,) cannot be chosen anyway.
+
+    Raises `EngineError` for an unknown guard or policy.
+    """
     out = np.zeros(facts.n, bool)
     for text in guards:
-        out |= barred_by(facts, text, keep=keep, run=run, column=column)
+        out |= barred_by(facts, text, keep=keep, run=run, column=column, beside=guards, unfit=unfit)
     return out
 
 
-def barred_by(facts: Facts, text: str, *, keep: signals.Keep, run: str, column: str) -> np.ndarray:
-    """bool (n,): the rows that one guard leaves out."""
+def barred_by(
+    facts: Facts,
+    text: str,
+    *,
+    keep: signals.Keep,
+    run: str,
+    column: str,
+    beside: Sequence[str] = (),
+    unfit: np.ndarray | None = None,
+) -> np.ndarray:
+    """bool (n,): the rows that one guard leaves out.
+
+    No row that is `unfit`, or that a guard `beside` this one leaves out, stands for copies that could be chosen.
+    """
     guard = guard_of(text, known(facts))
     if guard.threshold is not None and not _by_number(facts, guard.name):
         raise EngineError(f"The guard {guard.name} is a mark and has no threshold. Nothing was selected.")
     if guard.name in OF_RUNS:
         return marks.whole(marks.marked(facts, guard.name), facts.n)
+    if guard.name in signals.COPIES and guard.name in signals.signals_of(facts).columns:
+        others = [other for other in beside if guard_of(other, known(facts)).name not in signals.COPIES]
+        useless = barred(facts, others, keep=keep, run=run, column=column)
+        useless = useless if unfit is None else useless | unfit
+        return signals.copies(facts, guard.name, keep=keep, run=run, column=column, unfit=useless)
     thresholds = {} if guard.threshold is None else {guard.name: guard.threshold}
     return signals.left_out(facts, [guard.name], keep=keep, run=run, column=column, thresholds=thresholds)
 

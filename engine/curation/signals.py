@@ -149,15 +149,27 @@ def left_out(
     return out
 
 
-def copies(facts: Facts, name: str, *, keep: Keep = "first", run: str = "", column: str = "score") -> Array:
+def copies(
+    facts: Facts,
+    name: str,
+    *,
+    keep: Keep = "first",
+    run: str = "",
+    column: str = "score",
+    unfit: Array | None = None,
+) -> Array:
     """bool (n,): the rows of every group of copies but the one that stays.
 
-    A row that a person rejected stays only where all of its group were: it would stand for copies it keeps out.
+    A row that a person rejected, or that is `unfit` (bool (n,)) to be chosen for another reason and not approved, stays
+    only where all of its group are: it would stand for copies it keeps out.
     """
     group = groups(signals_of(facts), name)
     inside = np.flatnonzero(np.bincount(group, minlength=facts.n)[group] > 1)
-    rejected = np.asarray(facts.decisions())[inside] == DECISIONS["reject"]
-    order = inside[np.lexsort((inside, -_preference(facts, keep, run, column)[inside], rejected, group[inside]))]
+    decided = np.asarray(facts.decisions())[inside]
+    useless = decided == DECISIONS["reject"]
+    if unfit is not None:
+        useless |= unfit[inside] & (decided != DECISIONS["approve"])
+    order = inside[np.lexsort((inside, -_preference(facts, keep, run, column)[inside], useless, group[inside]))]
     first = np.ones(len(order), bool)
     first[1:] = group[order][1:] != group[order][:-1]
     out = np.zeros(facts.n, bool)

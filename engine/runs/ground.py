@@ -74,10 +74,12 @@ def ground_of(
     decisions = facts.decisions()
     n = len(decisions)
     values = padded(_score(facts, run, choice) if score is None else np.asarray(score), n, np.nan)
-    guarded = guards.barred(facts, choice.guards, keep=choice.keep, run=run.name, column=choice.column)
     prepare_filters(facts.project, choice.within)
     outside = ~filters.combined(facts, choice.within)
-    out = guarded | outside if barred is None else guarded | outside | barred
+    others = outside if barred is None else outside | barred
+    unfit = others | ~np.isfinite(values)
+    guarded = guards.barred(facts, choice.guards, keep=choice.keep, run=run.name, column=choice.column, unfit=unfit)
+    out = guarded | others
     budget = budget_of(choice.size, n)
     costs, counted = _costs(facts, run, choice, reporter)
     return Ground(

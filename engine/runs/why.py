@@ -93,7 +93,7 @@ def _outside(facts: Facts, run: RunRecord, choice: Choice, ground: Ground, chose
         late = row >= run.rows
         causes.append("It joined the pool after the run and has no score." if late else "The run gave it no score.")
         remedies.append("Score the pool again to cover it." if late else "Approve it: approved samples need no score.")
-    for cause, remedy in (*_guards(facts, run, choice, row), *_filters(facts, choice, row)):
+    for cause, remedy in (*_guards(facts, run, choice, ground, row), *_filters(facts, choice, row)):
         causes.append(cause)
         remedies.append(remedy)
     if not causes:
@@ -103,10 +103,14 @@ def _outside(facts: Facts, run: RunRecord, choice: Choice, ground: Ground, chose
     return causes, remedies
 
 
-def _guards(facts: Facts, run: RunRecord, choice: Choice, row: int) -> list[tuple[str, str]]:
+def _guards(facts: Facts, run: RunRecord, choice: Choice, ground: Ground, row: int) -> list[tuple[str, str]]:
     found = []
+    unfit = ground.outside | ~np.isfinite(ground.score)
     for text in choice.guards:
-        if guards.barred_by(facts, text, keep=choice.keep, run=run.name, column=choice.column)[row]:
+        out = guards.barred_by(
+            facts, text, keep=choice.keep, run=run.name, column=choice.column, beside=choice.guards, unfit=unfit
+        )
+        if out[row]:
             found.append((f"The guard {text} leaves it out.", f"Drop the guard {text}."))
     return found
 

@@ -143,6 +143,21 @@ def test_of_copies_one_stays_whichever_is_asked_for(project: Project) -> None:
     assert (out[[2, 5, 9, 11]].tolist(), out[[13, 20]].tolist()) == ([True, False, True, True], [False, True])
 
 
+def test_no_copy_stays_that_cannot_be_chosen_for_another_reason(project: Project) -> None:
+    record(project, listed=True)
+    names, members = ["near-duplicate", "leak=0.02"], [2, 5, 9, 11]  # all leak but the last
+
+    def kept(unfit: np.ndarray | None = None) -> list[int]:
+        facts = Facts(project)
+        out = guards.barred_by(facts, names[0], keep="first", run="", column="score", beside=names, unfit=unfit)
+        assert (guards.barred(facts, names, unfit=unfit) >= out).all()
+        return [row for row in members if not out[row]]
+
+    assert kept() == [11] and kept(unfit=np.arange(N) == 11) == [2]
+    project.decide([9], "approve", by="a")
+    assert kept() == [9]  # in whatever the guards say
+
+
 def test_the_category_of_nothing_is_counted_last(project: Project) -> None:
     record(project, listed=True)
     found = signals_of(Facts(project))

@@ -124,7 +124,7 @@ def test_a_decision_made_meanwhile_is_told_before_it_is_overwritten(
     assert not test.exception
     assert not test.warning  # what waits for a word waits in its own project
     test.sidebar.selectbox(key="shell_project").set_value("demo").run()
-    test.button(key="review_overwrite_0").click().run()
+    test.button(key=f"review_overwrite_{first}").click().run()
     assert not other.decisions().any()
     assert project.decisions()[first] == 1
     assert not test.warning
@@ -209,6 +209,10 @@ def test_an_audit_is_begun_answered_in_its_order_and_estimates(
     found = audit.estimate(project)
     assert (found.population, found.sample, found.approved, found.left) == (50, 1, 1, 48)
     assert _shown(test) == f"row-{drawn[6]}"
+    project.decide([0], "clear", by="Ada")  # undecided now, but not when the audit was drawn
+    captions = [caption.value for caption in test.run().caption]
+    assert any("1 undecided sample that joined since is not in it" in text for text in captions)
+    assert "It says nothing of 1 more undecided sample that joined" in desk.data["lines"][1]
 
 
 def test_lowest_disputed_uncertain_first_and_filters_make_the_list(

@@ -87,7 +87,7 @@ def _batch(b: Any) -> Batch:
     codes, places = _whole(b["decisions"]), _whole(b["rows"])
     _check(len(codes) == len(places) and set(codes.tolist()) <= _CODES, "a batch's decisions")
     key, made, by, kind, note = (_text(b[name]) for name in ("key", "made", "by", "kind", "note"))
-    _check(bool(by.strip()) and kind in ("decide", "undo"), "a batch's author or kind")
+    _check(bool(by.strip()) and bool(key) and kind in ("decide", "undo"), "a batch's author, key or kind")
     back = None if b["undoes"] is None else _text(b["undoes"])
     return Batch(key, _moment(made), by, kind, back, note, places, codes.astype(np.int8))
 
@@ -104,7 +104,7 @@ def _tag_batch(t: Any) -> TagBatch:
 
 def _row(entry: Any) -> tuple[str, str | None, int]:
     text, own, copy = entry
-    _check(isinstance(copy, int) and 0 <= copy < _MOST_COPIES, "a row's copy")
+    _check(type(copy) is int and 0 <= copy < _MOST_COPIES, "a row's copy")
     return _text(text), None if own is None else _text(own), copy
 
 

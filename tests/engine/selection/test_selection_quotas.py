@@ -124,6 +124,35 @@ def test_a_budget_of_tokens_is_never_exceeded_and_what_fits_is_in(problem, strat
         assert (room.costs[others] > room.budget - room.costs[chosen.rows].sum()).all()
 
 
+def test_an_account_keeps_budget_and_quotas_whatever_it_is_offered():
+    """Rows in any order: what it says cannot be taken cannot, and whatever it took, the minimums are met in the end."""
+    held = 0
+    for seed in range(400):
+        draw = np.random.default_rng(seed)
+        n, quotas, values = int(draw.integers(3, 10)), [], {}
+        costs = draw.integers(0, 9, n) if seed % 2 else None
+        budget = Budget(int(draw.integers(1, n + 1 if costs is None else costs.sum() + 2)), "rows")
+        for column in "ab"[: 1 + seed % 3]:
+            values[column] = (list("xyz"), draw.integers(0, 3, n))
+            quotas += [Quota(column, v, "at-most", f"{draw.integers(2, n)}") for v in "xyz" if draw.random() < 0.4]
+            quotas += [Quota(column, v, "at-least", f"{draw.integers(1, 3)}") for v in "xyz" if draw.random() < 0.4]
+        try:
+            room = Room(budget.amount, limits_of(quotas, values, budget, n), costs)
+            account = room.account(np.zeros(0, np.int64), np.arange(n))
+        except EngineError:
+            continue
+        held += room.limits.lower
+        for row in draw.permutation(n):
+            could = account.may(np.array([row]))[0]
+            assert account.take(int(row)) <= could
+        account.fill(np.arange(n))
+        rows = np.flatnonzero(account.taken)
+        assert account.left == room.budget - (len(rows) if costs is None else costs[rows].sum()) >= 0
+        assert not account.lacks().any()
+        assert (room.limits.counts(rows) <= [group.most for group in room.limits.groups]).all()
+    assert held > 100, held
+
+
 @settings(deadline=None, max_examples=60)
 @given(problem=problems(columns=1), seed=st.integers(0, 99))
 def test_the_order_of_the_rows_does_not_matter(problem, seed):

@@ -264,11 +264,12 @@ def test_a_file_that_is_none_changes_nothing(copies, tmp_path):
     wrong = []
     for name, value in (
         ("decisions", [9]), ("decisions", [257]), ("decisions", [1.5]), ("decisions", [2**70]), ("rows", [[0]]),
-        ("by", None), ("note", "\ud800"), ("made", "9999"), ("made", "2026-01-01T00:00:00"),
+        ("by", None), ("key", ""), ("note", "\ud800"), ("made", "9999"), ("made", "2026-01-01T00:00:00"),
     ):  # fmt: skip
         parts = [json.loads(line) for line in lines]
         parts[-1]["batch"][name] = value
         wrong.append("\n".join(map(json.dumps, parts)))
+    wrong.append("\n".join(lines).replace('"s1",0]', '"s1",true]'))
     no_object, no_version = (
         "\n".join([*lines[:-1], "null"]),
         lines[0].replace('"format_version":1', '"format_version":null'),

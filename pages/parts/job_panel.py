@@ -14,7 +14,7 @@ from engine.runs import jobs
 from engine.store.project import Project
 from pages.parts import state
 from pages.parts.mistakes import errors_shown
-from pages.parts.words import duration, plain, shorten
+from pages.parts.words import duration, opened, plain, shorten
 
 POLL = "1s"
 TITLES = {"score": "Scoring", "map": "Building the map", "signals": "Checking the pool", "demo": "Building the demo",
@@ -96,7 +96,7 @@ def _panel(project: Project, job: jobs.Job) -> None:
         else:
             if right.button("Resume", key=f"resume_{job.id}", type="primary", width="stretch"):
                 _act(lambda: jobs.resume(project, job.id))
-            st.text(job.progress.message or "It stopped before it was complete. What was complete is kept.")
+            st.text(opened(job.progress.message) or "It stopped before it was complete. What was complete is kept.")
         _details(job)
 
 

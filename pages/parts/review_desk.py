@@ -19,7 +19,7 @@ from pages.parts.review_acts import PAST, Held
 from pages.parts.review_list import ReviewList
 from pages.parts.run_choice import View
 from pages.parts.shell import empty
-from pages.parts.words import moment, percent, plain, shorten
+from pages.parts.words import count, moment, percent, plain, shorten
 
 SUGGESTED = 100  # tags offered while typing, the most used
 
@@ -42,8 +42,8 @@ def _sample(project: Project) -> None:
     """The sample itself: all that a press reruns."""
     with errors_shown(), project.session():  # one opening of the catalogue for everything that is read
         review_acts.take(project)
-        for number, one in enumerate(review_acts.held(project)):
-            _held(project, one, number)
+        with st.container():  # there with and without any, so that the desk below stays mounted
+            _waiting(project)
         _keys(project, review_list.kept(), review_list.at())
 
 
@@ -79,8 +79,17 @@ def progress(project: Project, rows: np.ndarray) -> str:
     return f"{reviewed:,} of {len(rows):,} reviewed{share}"
 
 
-def _held(project: Project, one: Held, number: int) -> None:
-    """A decision held back because somebody else had decided otherwise meanwhile."""
+def _waiting(project: Project) -> None:
+    """The decisions held back, one after the other, so that the sample stays in sight."""
+    found = review_acts.held(project)
+    if found:
+        _held(project, found[0])
+    if len(found) > 1:
+        st.caption(f"{count(len(found) - 1, 'more decision waits', 'more decisions wait')} for your word.")
+
+
+def _held(project: Project, one: Held) -> None:
+    """A decision held back because somebody else had decided otherwise meanwhile; its buttons are its own."""
     with st.container(border=True):
         shown = review_window.shown_rows(project, [one.row])[0]
         note = f" – {shorten(one.their_note, 120)}" if one.their_note else ""
@@ -91,9 +100,9 @@ def _held(project: Project, one: Held, number: int) -> None:
         )  # fmt: skip
         with st.container(horizontal=True):
             settle = partial(review_acts.settle, project, one)
-            st.button(f"Make it {PAST[one.act]} all the same", key=f"review_overwrite_{number}",
+            st.button(f"Make it {PAST[one.act]} all the same", key=f"review_overwrite_{one.row}",
                       on_click=partial(settle, overwrite=True))  # fmt: skip
-            st.button(f"Leave it {PAST[one.now]}", key=f"review_leave_{number}",
+            st.button(f"Leave it {PAST[one.now]}", key=f"review_leave_{one.row}",
                       on_click=partial(settle, overwrite=False))  # fmt: skip
-            st.button("Look at it again", key=f"review_look_{number}", type="tertiary",
+            st.button("Look at it again", key=f"review_look_{one.row}", type="tertiary",
                       on_click=review_list.visit, args=(one.row,))  # fmt: skip

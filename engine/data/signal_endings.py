@@ -145,5 +145,6 @@ def _reads_as_sentence(lines: list[str], words: list[str]) -> bool:
         return not last.isdigit()
     if len(lines) > 2 and not any(line.endswith((*MARKED, ":")) for line in lines[:-1]):
         return False  # a poem, or lines of a list
-    plain = len(words) >= SHORTEST_PROSE and any(word.islower() and word not in _SMALL for word in words[1:])
+    begun = len(words) >= SHORTEST_PROSE or not _DANGLING_WORDS.isdisjoint((words[0].lower(), words[-1]))
+    plain = begun and any(word.islower() and word not in _SMALL for word in words[1:])
     return plain and not _ITEM.match(last) and (last[0].isupper() or last[0].isdigit())

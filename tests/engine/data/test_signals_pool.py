@@ -79,6 +79,8 @@ OPEN_ENDINGS = [
     "Ana lives in Lis",
     "The sum is 12.\nTogether",
     "9 days ago it was Mon",
+    "Walter is",
+    "The concer",
     "首先，我们需要计算总数。然后，我们可以用这个结",
 ]
 

@@ -23,6 +23,7 @@ from engine.curation import texts
 from engine.curation.search_candidates import admitted, sift
 from engine.curation.search_index import Index, Segment
 from engine.curation.search_literals import required
+from engine.curation.search_tokens import of_word
 from engine.curation.search_words import Term, TextQuery
 from engine.errors import EngineError
 from engine.progress import Reporter, Silent
@@ -30,6 +31,7 @@ from engine.store.project import Project
 
 Where = Literal["both", "prompt", "response"]
 WHERES: tuple[str, ...] = get_args(Where)
+FEW_BYTES = 100_000
 _SIDES: dict[str, tuple[str, ...]] = {"both": texts.SIDES, "prompt": ("prompt",), "response": ("response",)}
 
 
@@ -127,8 +129,28 @@ def _bordered(texts_: pa.Array, term: Term) -> np.ndarray:
         open_ = np.flatnonzero(~has)
         open_ = open_[_matches(texts_.take(pa.array(open_)), term.possible)]
         if len(open_):
-            has[open_] = _matches(texts_.take(pa.array(open_)), term.pattern)
+            has[open_] = _bordered_in_any_script(texts_.take(pa.array(open_)), term)
     return has
+
+
+def _bordered_in_any_script(texts_: pa.Array, term: Term) -> np.ndarray:
+    """The same for any texts; a few are read faster than the pattern with the letters of all scripts is compiled."""
+    if texts_.nbytes > FEW_BYTES:
+        return _matches(texts_, term.pattern)
+    return np.array([_stands_in(text, term) for text in texts_.to_pylist()], bool)
+
+
+def _stands_in(text: str, term: Term) -> bool:
+    """Whether a folded text has the term with its borders."""
+    at = text.find(term.text)
+    while at >= 0:
+        end = at + len(term.text)
+        before = term.begins and at > 0 and of_word(text[at - 1])
+        behind = term.ends and end < len(text) and of_word(text[end])
+        if not (before or behind):
+            return True
+        at = text.find(term.text, at + 1)
+    return False
 
 
 def _matches(texts_: pa.Array, pattern: str) -> np.ndarray:

@@ -58,6 +58,11 @@ def kinds(text: str) -> np.ndarray:
     return _classified(pa.array(list(text), pa.large_string()))
 
 
+def of_word(one: str) -> bool:
+    """Whether a character can stand in a word, of any script."""
+    return bool(_table(_ALL)[ord(one)])
+
+
 def character(one: str) -> bytes:
     """The token of a character of an unspaced run."""
     return MARK + one.encode()

@@ -86,10 +86,10 @@ def test_a_chat_is_found_in_all_its_turns_and_in_nothing_else(make: Make) -> Non
 def test_spelling_case_and_hidden_characters_do_not_hide_a_word(make: Make) -> None:
     samples = ["Die STRASSE", "Cafe\u0301 au lait", "he\u200bl\u00adlo", "the ﬁnal", "Don’t — stop", "我在北京住",
                "nul\x00byte", "zu\u202eper", "C++ and x=2", "línea\u00a0nueva", "ＡＢＣ", "🎉zap!",
-               "ézap! zap"]  # fmt: skip
+               "ézap! zap", "🎉do-ing", "x+up🎉"]  # fmt: skip
     project = make([one(text, "-") for text in samples])
     queries = ["straße", "café", "hello", "final", "don't", "北京", "byte", "zuper", "c++ x=2", "línea", "abc", "zap!",
-               "ézap!"]  # fmt: skip
+               "ézap!", "do-i*", "+up"]  # fmt: skip
     for row, query in enumerate(queries):
         assert found(project, query) == [row], query
         assert any(is_found for _, is_found in marked(samples[row], TextQuery.of(query)))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.curation import search_index, texts
+from engine.curation import search_index, search_text, texts
 from engine.curation.search_candidates import admitted, sift
 from engine.curation.search_index import Index
 from engine.curation.search_literals import required
@@ -72,6 +72,7 @@ def test_the_index_and_the_texts_say_the_same(
     some = [turn for chat in chats for side in chat for turn in side if turn][:3]  # what is there is asked for as well
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(search_index, "SEGMENT_ROWS", 10)
+        patch.setattr(search_text, "FEW_BYTES", data.draw(st.sampled_from([0, search_text.FEW_BYTES])))
         index = made(Path(folder), rows, data.draw(st.integers(1, 9)))
         assert len(index.segments) - 1 >= len(rows) / 10 and index.batches[-1] == len(rows)
         for query, mode in [*queries, *((text, "phrase") for text in some), *((f"{t}*", "words") for t in some)]:

@@ -14,7 +14,7 @@ from engine.curation import agreement, columns
 from engine.curation.agreement import Groups, Pair
 from engine.curation.facts import NOTHING
 from engine.store.project import Project
-from pages.parts import colours, filters, reads, state
+from pages.parts import colours, filters, reads, row_list, state
 from pages.parts.charts import CONFIG, LAYOUT
 from pages.parts.comparison import Compared, axis_name
 from pages.parts.comparison_samples import SHARES, USUAL_SHARE
@@ -25,7 +25,7 @@ MOST_CELLS = 70  # along an axis
 FEWEST = 3  # samples of a cell that is drawn
 SHOWN = 200
 PLANE, NARROW = 355, 660  # pixels of the map and of the table beside it
-_WIDTHS = {"Group": 195, "Samples": 72, "First": 95, "Second": 95, "Shift": 75, "Lead": 80}  # its columns' pixels
+_WIDTHS = {"Group": 185, "Samples": 72, "First": 108, "Second": 108, "Shift": 65, "Lead": 70}  # its columns' pixels
 _STEPS = {False: ["#DD7414", "#F0A95B", "#E4E6E9", "#7FAFD8", "#2F7CC0"],
           True: ["#FFB65C", "#A3611F", "#4B4E55", "#2F659B", "#6CC0FF"]}  # fmt: skip
 
@@ -104,8 +104,9 @@ def _groups(
     order = np.argsort(-np.abs(groups.shift), kind="stable")
     order = order[groups.sizes[order] > 0]
     lines = [_line(groups, known.names, at) for at in order[:SHOWN].tolist()]
-    event = st.dataframe(lines, hide_index=True, on_select="rerun", selection_mode="single-row",
-                         column_config=_columns(one, two, narrow=narrow), key=f"comparing_groups_{column}")  # fmt: skip
+    shown, key = _columns(one, two, narrow=narrow), row_list.keyed(f"comparing_groups_{column}", order)
+    event = st.dataframe(lines, hide_index=True, on_select="rerun", selection_mode="single-row", column_config=shown,
+                         key=key)  # fmt: skip
     more = f" The {SHOWN} of largest shift of {len(order):,}." if len(order) > SHOWN else ""
     st.caption(f"Of each run's best {k:,}; the shift is in percent points.{more} Tick a line to see its samples.")
     chosen = [line for line in event["selection"]["rows"] if line < len(lines)]
@@ -127,7 +128,7 @@ def _columns(one: Compared, two: Compared, *, narrow: bool) -> dict[str, Any]:
         "First": number(f"Top of {first}", format="%.1f %%", help=told(whole[0]), width=wide.get("First")),
         "Second": number(f"Top of {second}", format="%.1f %%", help=told(whole[1]), width=wide.get("Second")),
         "Shift": number("Shift", format="%+.1f", help=shift, width=wide.get("Shift")),
-        "Lead": number(f"Lead of {first}", format="%+.1f %%", help=ahead, width=wide.get("Lead")),
+        "Lead": number("Lead" if narrow else f"Lead of {first}", format="%+.1f %%", help=ahead, width=wide.get("Lead")),
     }
 
 

@@ -1,5 +1,6 @@
 """A page of samples in a table, one of which can be read in place and opened in Review."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ def draw(
         for at, (row, stored) in enumerate(zip(rows.tolist(), reads.samples(project, rows.tolist())))
     ]
     whole = {name: st.column_config.NumberColumn(format="localized") for name in _whole(further)}
-    event = st.dataframe(lines, hide_index=True, on_select="rerun", selection_mode="single-row", key=key,
+    event = st.dataframe(lines, hide_index=True, on_select="rerun", selection_mode="single-row", key=keyed(key, rows),
                          column_config={**whole, **(columns or {})})  # fmt: skip
     chosen = [line for line in event["selection"]["rows"] if line < len(rows)]
     if not chosen:
@@ -46,6 +47,11 @@ def draw(
         st.caption(f"Tick the box before a line to {what}.")
         return
     _chosen(project, int(rows[chosen[0]]), key, readable=readable)
+
+
+def keyed(key: str, lines: np.ndarray) -> str:
+    """The key of a table of these lines, int64: a tick belongs to its line, so other lines begin without one."""
+    return f"{key}_{hashlib.blake2b(np.ascontiguousarray(lines).tobytes(), digest_size=8).hexdigest()}"
 
 
 def _chosen(project: Project, row: int, key: str, *, readable: bool) -> None:

@@ -116,7 +116,7 @@ def _standings(stand: Ground, rows: np.ndarray | None) -> None:
     shown = [
         {
             "Group": shorten(line.group.removeprefix("field/").removeprefix("signal/"), 80),
-            "Bound": f"{line.bound} {line.asked:,} {line.unit}",
+            "Bound": f"{line.bound} {line.asked:,} {'samples' if line.unit == 'rows' else line.unit}",
             "In the subset": line.inside,
             "Can be chosen": line.there,
             "State": line.state,

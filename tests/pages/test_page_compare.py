@@ -36,7 +36,9 @@ def test_two_runs_are_compared_on_the_rows_both_score(
     assert test.metric[0].value == "59"  # the row without a score is not compared as if it had one
     assert [m.label for m in test.metric[1:3]] == ["Spearman", "Kendall"]
     assert len(test.dataframe[0].value) == 25
+    first = test.dataframe[0].proto.id
     test.button(key="comparing_list_after").click().run()
+    assert test.dataframe[0].proto.id != first  # other lines are another table, which has none of the ticks of before
     test.button(key="comparing_list_after").click().run()
     assert len(test.dataframe[0].value) == 9
     assert test.button(key="comparing_list_after").disabled

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 Word = tuple[str, int, int]
 """A word in its form, and where it begins and ends in the text."""
@@ -52,6 +53,7 @@ _BYTES = re.compile(rb"[\w\x80-\xff]+|[^\w\s\x80-\xff]")
 _WORD = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff]+|[^A-Za-z0-9_\s\x80-\U0010ffff]", re.ASCII)
 _JOINING = f"{MARKS}{NOTHING}\u1100-\u11ff"
 """What may become one character with the one before it, or nothing."""
+_JOINED = re.compile(f"[{_JOINING}]")
 _PIECE = re.compile(f"[^\\s{_JOINING}]+(?![{_JOINING}])|[^\\s{_JOINING}]?[{_JOINING}]+|.", re.DOTALL)
 
 
@@ -82,12 +84,16 @@ def _cut(text: str) -> str:
     return _ALONE.sub(r" \g<0> ", unicodedata.normalize("NFKC", typed).casefold())
 
 
+@lru_cache(maxsize=1 << 14)
+def _form(character: str) -> str:
+    return _cut(character)
+
+
 def _pieces(text: str) -> Iterator[Word]:
     """The smallest parts of the text that have a form of their own, with it and their places."""
     for match in _PIECE.finditer(text):
         part, start = match.group(), match.start()
-        if match.end() - start == 1 or re.match(f"[^{_JOINING}]?[{_JOINING}]", part):
+        if _JOINED.search(part):
             yield _cut(part), start, match.end()
             continue
-        for at, character in enumerate(part):
-            yield (character.lower() if character.isascii() else _cut(character)), start + at, start + at + 1
+        yield from ((_form(character), start + at, start + at + 1) for at, character in enumerate(part))

@@ -14,8 +14,15 @@ from engine.export.plan import Plan, named
 from engine.export.reproduce import reproduce
 from engine.runs.intake import add_pool, add_target
 from engine.store.project import Project
+from tests.catalogues import loaded
 
 ROWS = 40
+
+
+@pytest.fixture(autouse=True)
+def _loaded():
+    with loaded():
+        yield
 
 
 @pytest.fixture

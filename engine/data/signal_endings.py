@@ -50,6 +50,8 @@ _OPERATOR = re.compile(
 _BLOCKS = ("html", "head", "body", "div", "ul", "ol", "table", "script", "style", "form", "section", "svg")
 """Elements of HTML that people close."""
 _ITEM = re.compile(r"[-*•]|\d+[.)]\s")
+TAIL = 16
+"""Characters at the end that tell whether more was to come."""
 SHORTEST_PROSE = 3
 LONG = 12
 """Characters of as many words, in scripts that write no spaces between them."""
@@ -84,13 +86,15 @@ def last_word(response: str) -> str:
 def _code_is_open(text: str) -> bool:
     bare = _COMMENT.sub("", _STRING.sub("''", text))
     last = text.splitlines()[-1].rstrip()
-    ends = last.endswith((",", "=", "(", "[", "{", "\\")) or bool(_OPERATOR.search(bare.rstrip()))
+    ends = last.endswith((",", "=", "(", "[", "{", "\\")) or bool(_OPERATOR.search(bare.rstrip()[-TAIL:]))
     return ends or _open_brackets(bare) or _opens_block(last) or _open_elements(text)
 
 
 def _open_elements(text: str) -> bool:
+    if "</" not in text:
+        return False
     low = text.lower()
-    if "</" not in low or low.endswith("</html>"):
+    if low.endswith("</html>"):
         return False
     return any(len(re.findall(rf"<{name}[\s>]", low)) > low.count(f"</{name}>") for name in _BLOCKS)
 
@@ -116,7 +120,7 @@ def _prose(text: str) -> Verdict:
         return WHOLE  # a rule, a border, a row of brackets, the end of a comment
     if last.startswith("|") and last.endswith("|"):
         return CUT if len(lines) > 1 and last.count("|") < lines[-2].count("|") else WHOLE  # a row of a table
-    if _DANGLING.search(text) or _BOLD.search(last) or _dangles(words):
+    if _DANGLING.search(text[-TAIL:]) or _BOLD.search(last) or _dangles(words):
         return CUT
     if _open_remark(last) and len(words) >= SHORTEST_PROSE:
         return CUT

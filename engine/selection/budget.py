@@ -13,10 +13,10 @@ from fractions import Fraction
 from typing import Literal
 
 from engine.errors import EngineError
-from engine.selection.sizes import size_of
+from engine.selection.sizes import COUNT, SHARE, size_of
 
 Unit = Literal["rows", "tokens", "words"]
-_WEIGHED = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kKmM]?)\s*(t|tokens?|w|words?)")
+_WEIGHED = re.compile(r"([0-9][0-9_,]{0,17}(?:\.[0-9]{1,18})?)\s*([kKmM]?)\s*(t|tokens?|w|words?)")
 _TIMES = {"": 1, "k": 1_000, "m": 1_000_000}
 
 
@@ -37,7 +37,7 @@ def unit_of(text: str) -> Unit:
     """What a budget counts. Raises `EngineError` where the text is no budget, whatever the pool."""
     found = _WEIGHED.fullmatch(str(text).strip())
     if found is None:
-        if re.fullmatch(r"[0-9][0-9_,]*|[0-9]+(\.[0-9]+)?\s*%", str(text).strip()) is None:
+        if COUNT.fullmatch(str(text).strip()) is None and SHARE.fullmatch(str(text).strip()) is None:
             raise EngineError(
                 f"size is {text!r}: write a number of samples such as 500, a share such as 10%, or what the samples "
                 "may hold together, such as 200k tokens (short: 200000t) or 80k words. Nothing was selected."

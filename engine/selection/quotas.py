@@ -22,8 +22,8 @@ from engine.selection.budget import Budget
 Kind = Literal["at-least", "at-most"]
 EACH = "*"
 NONE = np.iinfo(np.int64).max  # no upper bound
-_ROWS = re.compile(r"[0-9][0-9_,]*")
-_SHARE = re.compile(r"([0-9]+)(?:\.([0-9]+))?\s*%")
+_ROWS = re.compile(r"[0-9][0-9_,]{0,17}")
+_SHARE = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,18}))?\s*%")
 
 
 @dataclass(frozen=True)

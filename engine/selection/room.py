@@ -59,9 +59,12 @@ class Room:
 
     def refuse(self, count: int, there: int) -> None:
         """Raise `EngineError` where `count` rows, approved ones with them, are too few; `there` could be chosen."""
+        if there == 0:
+            raise EngineError(none_left("a score"))
         if count == 0:
+            budget = f"{self.budget:,} {'samples' if self.exact else self.unit}"
             raise EngineError(
-                f"None of the {there:,} samples that can be selected fits: the budget is {self.budget:,} {self.unit}. "
+                f"None of the {there:,} samples that can be selected fits: the budget is {budget}. "
                 "Raise the budget or the caps; nothing was selected."
             )
         if not self.short(count):
@@ -76,6 +79,11 @@ class Room:
             f"{self.budget:,} samples were asked for, but only {there:,} can be selected: the others are rejected, "
             f"left out or without a score. Ask for at most {there}; nothing was selected."
         )
+
+
+def none_left(lacking: str) -> str:
+    """That no row can be chosen, nor is any put in; rows that are no candidates may be without what is `lacking`."""
+    return f"No sample can be selected: all are rejected, left out or without {lacking}; nothing was selected."
 
 
 def filled(room: Room, inside: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, Account]:

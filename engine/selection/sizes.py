@@ -4,8 +4,8 @@ import re
 
 from engine.errors import EngineError
 
-_COUNT = re.compile(r"[0-9][0-9_,]*")
-_SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
+COUNT = re.compile(r"[0-9][0-9_,]{0,17}")
+SHARE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*%")
 
 
 def size_of(text: str, usable: int) -> int:
@@ -17,7 +17,7 @@ def size_of(text: str, usable: int) -> int:
     asked = str(text).strip()
     if usable < 1:
         raise EngineError("The pool has no usable sample to select from. Add a file first; nothing was selected.")
-    share, count = _SHARE.fullmatch(asked), _COUNT.fullmatch(asked)
+    share, count = SHARE.fullmatch(asked), COUNT.fullmatch(asked)
     if share:
         size = _share_of(share[1], usable)
     elif count:

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.errors import EngineError
 from engine.selection.account import Account
-from engine.selection.room import Room, filled
+from engine.selection.room import Room, filled, none_left
 
 Rows = np.ndarray | None
 _PASSED = 256  # rows passed over one by one before those that cannot be taken are left out at once
@@ -248,6 +248,8 @@ def wanted_of(k: int, inside: np.ndarray, candidates: int, *, lacking: str = "a 
             f"Ask for at least {len(inside)} or take approvals back; nothing was selected."
         )
     wanted = k - len(inside)
+    if len(inside) + candidates == 0:
+        raise EngineError(none_left(lacking))
     if wanted > candidates:
         raise EngineError(
             f"{k:,} samples were asked for, but only {len(inside) + candidates:,} can be selected: the others are "

@@ -191,6 +191,12 @@ def test_what_is_missing_is_named():
     assert "c: book needs 3 and has 2 that can be chosen, 1 too few" in refusal(quota_of("c:book=3", "at-least"))
     said = refusal(quota_of("c:web=30%", "at-most"))
     assert "only 5 of the 10 that can be selected, 5 too few" in said
+    everything = {"exclude": np.ones(10, bool)}
+    for most in ((), (quota_of("c:web=3", "at-most"),)):
+        assert "No sample can be selected: all are rejected" in refusal(*most, **everything)
+    assert "the budget is 10 samples" in refusal(quota_of("c:*=0", "at-most"))
+    with pytest.raises(EngineError, match="No sample can be selected"):
+        select_top(score, 3, **everything)
     put_in = {"include": np.arange(4), "budget": Budget(5, "rows")}
     assert "c: web may be at most 3, and 4 are approved" in refusal(quota_of("c:web=3", "at-most"), **put_in)
     both = (quota_of("c:web=4", "at-least"), quota_of("c:book=2", "at-least"))
@@ -225,7 +231,9 @@ def test_budgets_are_read(text, budget):
     assert unit_of(text) == budget.unit
 
 
-@pytest.mark.parametrize("text", ["", "many", "-3", "5 samples", "k tokens", "0 tokens", "0.1t", "10% tokens"])
+@pytest.mark.parametrize(
+    "text", ["", "many", "-3", "5 samples", "k tokens", "0 tokens", "0.1t", "10% tokens", "9" * 5000]
+)
 def test_no_budgets(text):
     with pytest.raises(EngineError, match="size is"):
         budget_of(text, 907)
@@ -238,6 +246,6 @@ def test_quotas_are_read_and_kept():
     assert quota.bound(Budget(17, "rows")) == (2, False)
     assert Quota("a", "b", "at-least", "12.5%").bound(Budget(17, "rows")) == (3, False)
     assert quota.bound(Budget(17, "tokens")) == (2, True)
-    for text in ("web=3", "a:b", "a:b=", ":b=3", "a:b=x", "a:b=101%", "a:b=-1"):
+    for text in ("web=3", "a:b", "a:b=", ":b=3", "a:b=x", "a:b=101%", "a:b=-1", f"a:b={'9' * 5000}%"):
         with pytest.raises(EngineError):
             quota_of(text, "at-least")

@@ -190,7 +190,7 @@ def test_auto_says_which_search_it_was(monkeypatch):
         ({"strategy": "diverse", "score": np.ones(59)}, "One value per sample"),
         ({"strategy": "facility-location", "represented": np.ones(3, bool)}, "One value per sample"),
         ({"strategy": "facility-location", "include": [0, 1, 2, 3]}, "4 samples are approved, more than the 3"),
-        ({"strategy": "facility-location", "exclude": np.ones(60, bool)}, "only 0 can be selected.*features"),
+        ({"strategy": "facility-location", "exclude": np.ones(60, bool)}, "No sample can be selected.*features"),
         ({"strategy": "facility-location", "include": [0], "exclude": [0]}, "included and excluded at once"),
         ({"strategy": "diverse", "score": np.full(60, np.nan)}, "without features or a score"),
     ],

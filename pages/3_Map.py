@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.parts import chips, find, histograms, job_panel, map_view, reads, run_choice
 from pages.parts.shell import open_page
-from pages.parts.words import plain
+from pages.parts.words import opened, plain
 
 with open_page(
     "Map",
@@ -31,7 +31,7 @@ with open_page(
     with left:
         map_view.plane(project, layout, found, drawn)
         for note in layout.notes:
-            st.caption(plain(note))
+            st.caption(plain(opened(note)))
         map_view.doubtful(project, layout, view)
     with right:
         map_view.actions(project, found)

@@ -83,7 +83,8 @@ def counts_line(found: Sets) -> str:
     """`N selected of M filtered of T`."""
     total, filtered = len(found.filtered), int(found.filtered.sum())
     selected = 0 if found.selected is None else int(found.selected.sum())
-    return f"**{selected:,}** selected of **{filtered:,}** filtered of **{total:,}** samples"
+    noun = "sample" if total == 1 else "samples"
+    return f"**{selected:,}** selected of **{filtered:,}** filtered of **{total:,}** {noun}"
 
 
 @dataclass(frozen=True, eq=False)

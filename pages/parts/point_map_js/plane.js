@@ -72,6 +72,7 @@ class Plane {
       return;
     }
     const from = { ...this.camera }, begun = performance.now();
+    this.leadsTo = target;
     const step = (now) => {
       const part = Math.min(1, Math.max(0, (now - begun) / 220));
       const eased = 1 - (1 - part) ** 3;
@@ -95,10 +96,11 @@ class Plane {
     if (!this.size || !this.points) return;
     const { x0, x1, y0, y1 } = this.points.extent;
     const whole = Math.min(this.size.cssWidth, this.size.cssHeight) / Math.max(x1 - x0, y1 - y0, 1e-9);
-    const scale = Math.min(Math.max(this.camera.scale * factor, whole / 4), whole * 5000);
+    const from = smooth && this.gliding ? this.leadsTo : this.camera; // a second press adds to the first, which glides yet
+    const scale = Math.min(Math.max(from.scale * factor, whole / 4), whole * 5000);
     const { cssWidth, cssHeight } = this.size;
     const [px, py] = at ?? [cssWidth / 2, cssHeight / 2];
-    const [x, y] = this.toData(px, py);
+    const x = from.x + (px - cssWidth / 2) / from.scale, y = from.y - (py - cssHeight / 2) / from.scale;
     this.isFitted = false;
     this.moveTo({ x: x - (px - cssWidth / 2) / scale, y: y + (py - cssHeight / 2) / scale, scale }, smooth);
   }

@@ -5,13 +5,14 @@ function tellStatus(view, text) {
 }
 
 const numberText = (value) => value.toLocaleString('en-GB');
+const pointsText = (value) => `${numberText(value)} ${value === 1 ? 'point' : 'points'}`;
 
 // After points or their style have changed: how many are shown, selected, left out, and without a place.
 function tellCounts(view) {
   const [out, plain, chosen] = view.style.groups.map((group) => group.count);
   view.tools.buttons.focus.disabled = !chosen && !out;
   const total = view.points.valid;
-  const parts = [out ? `${numberText(plain + chosen)} of ${numberText(total)} points` : `${numberText(total)} points`];
+  const parts = [out ? `${numberText(plain + chosen)} of ${pointsText(total)}` : pointsText(total)];
   if (chosen) parts.push(`${numberText(chosen)} selected`);
   if (view.points.n > total) parts.push(`${numberText(view.points.n - total)} without a place`);
   tellStatus(view, parts.join(' · '));

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.curation import search_index, search_text, texts
@@ -62,7 +62,7 @@ def spelt_out(terms: Sequence[Term], columns: dict[str, pa.Array]) -> list[bool]
     return np.all([one ^ term.unwanted for one, term in zip(has, terms, strict=True)], 0).tolist()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(TURNS, TURNS), min_size=1, max_size=24), st.lists(QUERY, min_size=4, max_size=8), st.data())
 def test_the_index_and_the_texts_say_the_same(
     chats: list[tuple[list[str], list[str]]], queries: list[tuple[str, str]], data: st.DataObject
@@ -118,7 +118,7 @@ PROSE = st.lists(
                      "\u0301", "京", "\u200b", "x" * 64, "A*", "]", "foo"]), max_size=7)  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(*2 * [st.lists(PROSE.map("".join), max_size=2)]), min_size=1, max_size=16),
     st.lists(PATTERN, min_size=6, max_size=12),

@@ -191,7 +191,11 @@ def test_who_answered_one_of_two_that_agree_is_in_conflict_with_the_other(copies
     mine, theirs = copies
     mine.decide([2], "approve", by="Ada", note="checked")
     theirs.decide([2], "approve", by="Bo")
-    assert take(mine, theirs, tmp_path).conflicted == 0
+    for decision in ("approve", "clear"):  # taken back, so that a decision made elsewhere holds
+        mine.decide([5], decision, by="Ada")
+    theirs.decide([5], "reject", by="Bo")
+    assert take(mine, theirs, tmp_path).conflicted == 0 and state(mine)[5] == "reject"
+    theirs.decide([5], "skip", by="Bo")
     theirs.decide([2], "reject", by="Bo")  # which takes back his own, and knows nothing of hers
     for place, other in (copies, copies[::-1]):
         found = take(place, other, tmp_path)
@@ -199,7 +203,7 @@ def test_who_answered_one_of_two_that_agree_is_in_conflict_with_the_other(copies
         sides = (conflict.mine, conflict.theirs) if place is mine else (conflict.theirs, conflict.mine)
         assert [(s.by, s.decision, s.note) for s in sides] == [("Ada", "approve", "checked"), ("Bo", "reject", "")]
     assert take(mine, theirs, tmp_path, prefer="mine").applied and take(theirs, mine, tmp_path).applied
-    assert (state(mine)[2], state(theirs)[2]) == ("approve", "approve")
+    assert [(state(place)[2], state(place)[5]) for place in copies] == [("approve", "skip")] * 2
 
 
 def test_rows_added_later_get_what_was_decided_and_an_undo_takes_back_only_what_was_done_here(

@@ -128,7 +128,7 @@ def _ask(project: Project, key: str) -> None:
 
 
 def _wait_for(project: Project, part: Filter) -> None:
-    st.session_state[_WAITING] = part
+    st.session_state[_WAITING] = (str(project.path), part)
     what, rows = _lacking(project, part)
     st.session_state[_SURE] = what == "texts" or rows <= AT_ONCE_MEANING
     if what and st.session_state[_SURE] and not (what == "texts" and rows <= AT_ONCE_TEXTS):
@@ -148,10 +148,11 @@ def _lacking(project: Project, part: Filter) -> tuple[str, int]:
 
 
 def _settle(project: Project, key: str) -> None:
-    """Apply the filter that waits, once all it needs is there."""
-    part: Filter | None = st.session_state.get(_WAITING)
-    if part is None:
+    """Apply the filter that waits, once all it needs is there; one of another project waits until that is open."""
+    waiting: tuple[str, Filter] | None = st.session_state.get(_WAITING)
+    if waiting is None or waiting[0] != str(project.path):
         return
+    part = waiting[1]
     what, rows = _lacking(project, part)
     if what and not st.session_state.get(_SURE):
         _confirm(project, part, what, rows, key)

@@ -263,7 +263,7 @@ def add_map(project: Project) -> None:
         "centres": np.zeros((3, 2), np.float32),
     }
     group, leak, cut = np.full(n, -1, np.int64), np.zeros(n, np.float32), np.zeros(n, bool)
-    group[2:4], leak[4], cut[5] = 2, 0.9, True
+    group[3], leak[4], cut[5] = 2, 0.9, True  # the first of a group bears none
     signals = {
         "near_duplicate_of": group,
         "leak": leak,

@@ -60,13 +60,17 @@ def test_what_a_large_pool_needs_is_prepared_by_a_job_and_then_applied(
     monkeypatch.setattr(find, "AT_ONCE_TEXTS", 10)
     monkeypatch.setattr(jobs, "submit", lambda project, kind, config: started.append(config))
     monkeypatch.setattr(find.job_panel, "panels", lambda *_: True)
-    project = make_project()
+    project, other = make_project(), make_project("other")
     test = pages.open("3_Map.py", project)
     ask(test, "question")
     assert started == [{"what": "texts"}] and not chips(test) and not test.error
-    texts.prepare(project)  # the job
-    test.run()
-    assert chips(test) == ["Words “question”"] and len(started) == 1
+    for each in (project, other):
+        texts.prepare(each)  # the job
+    for path, found in ((other.path, []), (project.path, ["Words “question”"])):
+        test.session_state["ts_project"] = str(path)
+        test.run()
+        assert chips(test) == found  # a search waits in its own project
+    assert len(started) == 1
 
 
 def test_similar_samples_are_filtered_and_come_nearest_first(

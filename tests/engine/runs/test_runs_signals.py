@@ -92,7 +92,7 @@ def test_only_what_changes_the_answer_asks_for_it_again(
 
 def test_countries_asked_for_hold_until_others_are(project: Project, tmp_path: Path) -> None:
     """The last check's countries are asked for again, by a map as well, and tell whose numbers were looked for."""
-    intake.add_pool(project, write(tmp_path / "more.jsonl", [asked("Who?", "They answer at any time under 030 901820.")]))
+    intake.add_pool(project, write(tmp_path / "more.jsonl", [asked("Who?", "Any time under 030 901820.")]))
     last = len(Facts(project).decisions()) - 1
     first = check(project)
     assert not signals_of(Facts(project)).flags("phone number")[last]  # English, so it is none
